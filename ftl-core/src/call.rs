@@ -56,6 +56,12 @@ impl Body {
         Ok(self.0)
     }
 
+    /// The bytes of a body that is there as a whole, as every body is until streams come.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
     /// A copy for another attempt; `None` for a body that can be read only once.
     #[must_use]
     pub fn replay(&self) -> Option<Self> {

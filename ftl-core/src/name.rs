@@ -312,7 +312,7 @@ mod tests {
             prop_assume!(module != "ftl");
             let text = format!("{module}.{verb}");
             let parsed: VerbRef = text.parse().unwrap();
-            prop_assert_eq!(parsed.to_string(), text.clone());
+            prop_assert_eq!(parsed.to_string(), text.as_str());
             let json = serde_json::to_string(&parsed).unwrap();
             prop_assert_eq!(serde_json::from_str::<VerbRef>(&json).unwrap(), parsed);
             prop_assert!(text.len() <= 255);

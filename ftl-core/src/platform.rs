@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_core::Stream as _;
 use serde::{Deserialize, Serialize};
 
 use crate::controller::BoxStream;
