@@ -1,2 +1,49 @@
-//! Being written.
-fn main() {}
+//! The `ftl` command: wires everything and decides nothing. The only place that names concrete platforms.
+//!
+//! `app` is the command line, `commands` has one file for each command, `exit` and `error` say how a command ends,
+//! `output` is the only place that prints.
+
+mod app;
+mod commands;
+mod compile;
+mod deploying;
+mod endpoint;
+mod error;
+mod exit;
+mod invoke;
+mod logging;
+mod manifest;
+mod output;
+mod serving;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::app::App;
+use crate::exit::Exit;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let app = match App::try_parse() {
+        Ok(app) => app,
+        Err(error) => return refuse(&error),
+    };
+    let output = Output::new(app.format);
+    match commands::run(app, output) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output.error(&error);
+            error.exit.into()
+        }
+    }
+}
+
+/// What clap refuses is wrong usage; what it was asked to print is not.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let _ = error.print();
+    if asked { Exit::Ok.into() } else { Exit::Usage.into() }
+}

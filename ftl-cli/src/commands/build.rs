@@ -1,0 +1,24 @@
+//! `ftl build`: what would be deployed.
+
+use serde_json::Value;
+
+use crate::app::BuildArgs;
+use crate::compile::{self, Built};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output::{Output, table};
+use crate::workspace::Project;
+
+pub(super) async fn run(args: &BuildArgs, output: Output) -> Result<Exit, CliError> {
+    let built = compile::build(&Project::find(&args.path)?, args.release).await?;
+    let rows: Vec<Vec<String>> = built.iter().map(row).collect();
+    output.result(&table(&rows), &Value::Array(built.iter().map(Built::to_json).collect()));
+    Ok(Exit::Ok)
+}
+
+fn row(built: &Built) -> Vec<String> {
+    let bytes: u64 = built.spec.artefacts.artefacts().iter().map(|artefact| artefact.size).sum();
+    let size = format!("{:.1} MB", bytes as f64 / 1e6);
+    let took = format!("built {:.1} s", built.took.as_secs_f64());
+    vec![built.name().to_string(), took, size, built.spec.id().short()]
+}

@@ -1,0 +1,218 @@
+//! `ftl dev`: build a project, run it here, serve it until ^C. Leaves nothing behind.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ftl_client::Client;
+use ftl_controller::ADMIN_PORT;
+use ftl_core::Operator;
+use ftl_core::controller::ModuleStatus;
+use ftl_core::key::DeploymentId;
+use ftl_core::name::ModuleName;
+use serde_json::json;
+
+use crate::app::DevArgs;
+use crate::commands::asked_to_end;
+use crate::compile::{self, Built};
+use crate::deploying::{Deployed, deploy};
+use crate::endpoint::{DevFile, FOLDER, is_running};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::invoke::{Invocation, example};
+use crate::manifest::Manifest;
+use crate::output::{Format, Output, table};
+use crate::serving::{Listen, Serving};
+use crate::workspace::Project;
+
+/// How often a running `dev` looks whether somebody deployed something else.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long a call of `--call` may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(25);
+
+pub(super) async fn run(args: DevArgs, output: Output) -> Result<Exit, CliError> {
+    let calls = args.call.iter().map(|call| Invocation::parse(call)).collect::<Result<Vec<_>, _>>()?;
+    let project = Project::find(&args.path)?;
+    let manifest = Manifest::read(&project.root)?;
+    let folder = DevFolder::make(&project.root)?;
+    let admin = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), ADMIN_PORT);
+    let mut serving = Serving::start(&folder.data, Listen { admin, or_free: true, ingress: None }).await?;
+    let dev = Dev { project, manifest, args, output, url: serving.url(), client: serving.client()? };
+    let outcome = tokio::select! {
+        outcome = dev.live(&folder, serving.handle.token_path(), &calls) => outcome,
+        exit = asked_to_end() => Ok(exit),
+        error = serving.ended() => return Err(error),
+    };
+    let stopped = serving.stop().await;
+    drop(folder);
+    let exit = outcome?;
+    stopped.map(|()| exit)
+}
+
+/// One run of `ftl dev`.
+struct Dev {
+    project: Project,
+    manifest: Manifest,
+    args: DevArgs,
+    output: Output,
+    url: String,
+    client: Client,
+}
+
+impl Dev {
+    async fn live(&self, folder: &DevFolder, token: &Path, calls: &[Invocation]) -> Result<Exit, CliError> {
+        let start = Instant::now();
+        let (version, name) = (env!("CARGO_PKG_VERSION"), &self.project.name);
+        self.output.note(&format!("ftl {version} · controller {} · project {name}", self.url));
+        let built = compile::build(&self.project, self.args.release).await?;
+        let local =
+            "local".parse().map_err(|error| CliError::failed("the platform has no name").because(error))?;
+        let deployed =
+            deploy(&self.client, &built, &self.manifest, &local, self.args.timeout, self.output).await?;
+        self.output.note(&summary(&built, &deployed));
+        folder.announce(&self.url, token)?;
+        if calls.is_empty() {
+            self.announce(&built, start.elapsed());
+            self.watch(&deployed.modules).await
+        } else {
+            for call in calls {
+                self.output.data(&call.send(&self.client, CALL_TIMEOUT).await?);
+            }
+            Ok(Exit::Ok)
+        }
+    }
+
+    fn announce(&self, built: &[Built], took: Duration) {
+        let modules: Vec<_> = built.iter().map(|module| module.spec.schema.clone()).collect();
+        if self.output.format == Format::Json {
+            let modules: Vec<_> = built.iter().map(Built::to_json).collect();
+            self.output.data(&json!({"event": "ready", "controller": self.url, "modules": modules}));
+        }
+        let took = format!("ready in {:.1} s", took.as_secs_f64());
+        let hint =
+            example(&modules).map(|call| format!(" — in another terminal: {} call {call}       ", myself()));
+        self.output.note(&format!("{took}{} (^C stops everything)", hint.unwrap_or_default()));
+    }
+
+    /// Says what somebody else deployed, until the end.
+    async fn watch(&self, modules: &[ModuleStatus]) -> Result<Exit, CliError> {
+        let mut known: HashMap<ModuleName, (DeploymentId, u32)> = modules.iter().map(entry).collect();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let Ok(modules) = self.client.status().await else { continue };
+            for module in modules.iter().filter(|module| module.ready >= module.desired) {
+                let (name, now) = entry(module);
+                let before = known.insert(name, now.clone());
+                if before.as_ref().is_none_or(|before| before.0 != now.0) {
+                    self.tell(module, "deployed");
+                } else if before.as_ref().is_some_and(|before| before.1 != now.1) {
+                    self.tell(module, "restarted");
+                }
+            }
+        }
+    }
+
+    fn tell(&self, module: &ModuleStatus, what: &str) {
+        let error = module.last_error.as_deref().filter(|_| what == "restarted");
+        let error = error.map(|error| format!(" after: {error}")).unwrap_or_default();
+        match self.output.format {
+            Format::Text => self.output.note(&format!(
+                "{}   {what}   {}/{} ready   {}{error}",
+                module.module,
+                module.ready,
+                module.desired,
+                module.deployment.short()
+            )),
+            Format::Json => self.output.data(&json!({"event": what, "module": module})),
+        }
+    }
+}
+
+fn entry(module: &ModuleStatus) -> (ModuleName, (DeploymentId, u32)) {
+    (module.module.clone(), (module.deployment.clone(), module.restarts))
+}
+
+fn summary(built: &[Built], deployed: &Deployed) -> String {
+    let rows = built.iter().map(|module| {
+        let name = module.name().to_string();
+        let status = deployed.modules.iter().find(|status| status.module == *module.name());
+        let ready = deployed.ready_after.get(&name).map_or(0, Duration::as_millis);
+        let desired = status.map_or(0, |status| status.desired);
+        let replicas = if desired == 1 { "1 replica".to_owned() } else { format!("{desired} replicas") };
+        let took = format!("built {:.1} s", module.took.as_secs_f64());
+        vec![name, took, format!("ready {ready} ms"), replicas, module.spec.id().short()]
+    });
+    table(&rows.collect::<Vec<_>>())
+}
+
+/// How this program was called, so that the hint can be pasted.
+fn myself() -> &'static str {
+    if std::env::var_os("CARGO").is_some() { "cargo run -q --bin ftl --" } else { "ftl" }
+}
+
+/// The directory of one `dev`, removed with it. What a killed one left is removed by the next.
+#[derive(Debug)]
+struct DevFolder {
+    root: PathBuf,
+    data: PathBuf,
+}
+
+impl DevFolder {
+    fn make(root: &Path) -> Result<Self, CliError> {
+        let folder = root.join(FOLDER);
+        let cannot =
+            |error| CliError::failed(format!("{} cannot be written", folder.display())).because(error);
+        fs::create_dir_all(&folder).map_err(cannot)?;
+        // Everything in it is ours and none of it belongs into anybody's repository.
+        fs::write(folder.join(".gitignore"), "*\n").map_err(cannot)?;
+        remove_left_over(&folder);
+        let data = folder.join(format!("dev-{}", std::process::id()));
+        fs::create_dir_all(&data).map_err(cannot)?;
+        Ok(Self { root: root.to_owned(), data })
+    }
+
+    /// Lets other commands find this `dev`, unless another one of this workspace was first.
+    fn announce(&self, url: &str, token: &Path) -> Result<(), CliError> {
+        if DevFile::live(&self.root).is_some() {
+            return Ok(());
+        }
+        let file = DevFile { url: url.to_owned(), pid: std::process::id(), token_file: token.to_owned() };
+        let path = DevFile::path(&self.root);
+        let cannot = |error| CliError::failed(format!("{} cannot be written", path.display())).because(error);
+        let part = self.data.join("dev.json");
+        fs::write(&part, json!(file).to_string()).map_err(cannot)?;
+        fs::rename(&part, &path).map_err(cannot)
+    }
+}
+
+impl Drop for DevFolder {
+    fn drop(&mut self) {
+        if DevFile::live(&self.root).is_some_and(|file| file.pid == std::process::id()) {
+            let _ = fs::remove_file(DevFile::path(&self.root));
+        }
+        let _ = fs::remove_dir_all(&self.data);
+    }
+}
+
+/// Removes the directories of `dev`s that were killed: nobody holds their lock.
+fn remove_left_over(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let pid =
+            name.to_str().and_then(|name| name.strip_prefix("dev-")).and_then(|pid| pid.parse::<u32>().ok());
+        let Some(pid) = pid else { continue };
+        let unlocked = File::open(entry.path().join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
+        if unlocked || !is_running(pid) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let file = folder.join("dev.json");
+    if let Some(root) = folder.parent()
+        && file.exists()
+        && DevFile::live(root).is_none()
+    {
+        let _ = fs::remove_file(file);
+    }
+}

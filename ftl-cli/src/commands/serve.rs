@@ -1,0 +1,34 @@
+//! `ftl serve`: a Controller until somebody asks it to end.
+
+use serde_json::json;
+
+use crate::app::ServeArgs;
+use crate::commands::asked_to_end;
+use crate::endpoint::default_data;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::output::{Format, Output};
+use crate::serving::{Listen, Serving};
+
+pub(super) async fn run(args: ServeArgs, output: Output) -> Result<Exit, CliError> {
+    let data = args.data.or_else(default_data).ok_or_else(|| {
+        CliError::usage("there is no home directory for the Controller's state")
+            .hint("name a folder with --data")
+    })?;
+    let listen = Listen { admin: args.listen, or_free: false, ingress: args.ingress };
+    let mut serving = Serving::start(&data, listen).await?;
+    let (url, token) = (serving.url(), serving.handle.token_path().to_owned());
+    match output.format {
+        Format::Text => output.note(&format!("controller {url} · token {} · ^C stops it", token.display())),
+        Format::Json => {
+            output.data(&json!({"controller": url, "token_file": token, "pid": std::process::id()}))
+        }
+    }
+    tokio::select! {
+        exit = asked_to_end() => {
+            serving.stop().await?;
+            Ok(exit)
+        }
+        error = serving.ended() => Err(error),
+    }
+}

@@ -1,0 +1,147 @@
+//! Which Controller a command talks to: flag, environment, a running `ftl dev`, `ftl.toml`, the default.
+
+use std::path::{Path, PathBuf};
+
+use ftl_client::Client;
+use serde::{Deserialize, Serialize};
+
+use crate::error::CliError;
+use crate::manifest::{FILE, Manifest};
+
+/// Where a Controller answers when nobody says otherwise.
+pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8892";
+/// The folder of the workspace in which `ftl` keeps what is its own.
+pub(crate) const FOLDER: &str = ".ftl";
+/// Where a running `ftl dev` says where it answers.
+const DEV_FILE: &str = "dev.json";
+
+/// What a running `ftl dev` leaves for other commands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DevFile {
+    /// Where its Controller answers.
+    pub(crate) url: String,
+    /// Its process.
+    pub(crate) pid: u32,
+    /// The file with its token.
+    pub(crate) token_file: PathBuf,
+}
+
+impl DevFile {
+    /// Where it is in a workspace.
+    pub(crate) fn path(root: &Path) -> PathBuf {
+        root.join(FOLDER).join(DEV_FILE)
+    }
+
+    /// The running `dev` of a workspace, if there is one.
+    pub(crate) fn live(root: &Path) -> Option<Self> {
+        let text = std::fs::read(Self::path(root)).ok()?;
+        let file: Self = serde_json::from_slice(&text).ok()?;
+        is_running(file.pid).then_some(file)
+    }
+}
+
+/// Whether a process runs.
+pub(crate) fn is_running(pid: u32) -> bool {
+    rustix::process::Pid::from_raw(pid.cast_signed())
+        .is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
+/// What the command line says about the Controller.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct EndpointArgs {
+    /// Where the Controller answers, as http://127.0.0.1:8892
+    #[arg(long, global = true, env = "FTL_CONTROLLER", value_name = "URL")]
+    controller: Option<String>,
+    /// The file with the Controller's API token
+    #[arg(long, global = true, env = "FTL_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl EndpointArgs {
+    /// A client for the Controller that is meant.
+    pub(crate) fn client(&self) -> Result<Client, CliError> {
+        let here = std::env::current_dir()
+            .map_err(|error| CliError::failed("the current folder is gone").because(error))?;
+        let (url, token_file) = self.resolve(&here)?;
+        let token = match token_file {
+            Some(path) => read_token(&path)?,
+            None => String::new(),
+        };
+        Client::new(&url, &token).map_err(CliError::from)
+    }
+
+    fn resolve(&self, here: &Path) -> Result<(String, Option<PathBuf>), CliError> {
+        if let Some(url) = &self.controller {
+            return Ok((url.clone(), self.token_file.clone().or_else(|| token_of(url, here))));
+        }
+        if let Some(dev) = here.ancestors().find_map(DevFile::live) {
+            return Ok((dev.url, Some(self.token_file.clone().unwrap_or(dev.token_file))));
+        }
+        let manifest = match here.ancestors().find(|folder| folder.join(FILE).is_file()) {
+            Some(folder) => Manifest::read(folder)?,
+            None => Manifest::default(),
+        };
+        let url = manifest.controller.url.unwrap_or_else(|| DEFAULT_URL.to_owned());
+        let token = self.token_file.clone().or(manifest.controller.token_file).or_else(default_token);
+        Ok((url, token))
+    }
+}
+
+/// The token of a running `dev` that answers there.
+fn token_of(url: &str, here: &Path) -> Option<PathBuf> {
+    let dev = here.ancestors().find_map(DevFile::live).filter(|dev| dev.url == url);
+    dev.map(|dev| dev.token_file).or_else(default_token)
+}
+
+/// The token of a Controller that serves this user's default data directory.
+fn default_token() -> Option<PathBuf> {
+    Some(default_data()?.join("token")).filter(|path| path.is_file())
+}
+
+/// Where `ftl serve` keeps its data when nobody says otherwise.
+pub(crate) fn default_data() -> Option<PathBuf> {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    Some(state.or_else(home)?.join("ftl"))
+}
+
+fn read_token(path: &Path) -> Result<String, CliError> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        CliError::usage(format!("the token file {} cannot be read", path.display())).because(error)
+    })?;
+    Ok(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write_dev(root: &Path, pid: u32) {
+        let file = DevFile { url: "http://127.0.0.1:1".into(), pid, token_file: "/t".into() };
+        std::fs::create_dir_all(root.join(FOLDER)).unwrap();
+        std::fs::write(DevFile::path(root), serde_json::to_vec(&file).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_flag_wins_then_a_live_dev_then_the_manifest() {
+        let root = tempfile::tempdir().unwrap();
+        let below = root.path().join("a/b");
+        std::fs::create_dir_all(&below).unwrap();
+        std::fs::write(root.path().join(FILE), "[controller]\nurl = \"http://127.0.0.1:2\"\n").unwrap();
+        let none = EndpointArgs::default();
+        assert_eq!(none.resolve(&below).unwrap().0, "http://127.0.0.1:2");
+        write_dev(root.path(), std::process::id());
+        assert_eq!(none.resolve(&below).unwrap(), ("http://127.0.0.1:1".into(), Some("/t".into())));
+        let flag = EndpointArgs { controller: Some("http://127.0.0.1:3".into()), token_file: None };
+        assert_eq!(flag.resolve(&below).unwrap().0, "http://127.0.0.1:3");
+    }
+
+    #[test]
+    fn a_dead_dev_is_passed_over() {
+        let root = tempfile::tempdir().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        write_dev(root.path(), child.id());
+        assert!(DevFile::live(root.path()).is_none());
+    }
+}

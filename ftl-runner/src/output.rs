@@ -1,0 +1,193 @@
+//! What the user code writes: read line by line, kept in bounds, sent to the Controller in batches.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ftl_core::name::RequestId;
+use ftl_core::runner::{CRASH_TAIL_LINES, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, OutputLine, Stream};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::Notify;
+
+/// Output that waits for the Controller, in bytes; what exceeds it is dropped, oldest first, and counted.
+const WAITING_BYTES_MAX: usize = 1 << 20;
+/// One batch, in bytes: well below the largest body, even when JSON escapes every byte of it.
+const BATCH_BYTES_MAX: usize = 128 << 10;
+
+/// Lines on their way to the Controller, and the last ones of standard error for a crash report.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    state: Mutex<State>,
+    written: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<OutputLine>,
+    bytes: usize,
+    lost: u64,
+    tail: VecDeque<String>,
+}
+
+impl Output {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: OutputLine) {
+        self.state().push(line);
+        self.written.notify_one();
+    }
+
+    /// The last lines of standard error.
+    pub(crate) fn tail(&self) -> Vec<String> {
+        self.state().tail.iter().cloned().collect()
+    }
+
+    /// Waits until a line is waiting.
+    pub(crate) async fn written(&self) {
+        while self.state().waiting.is_empty() {
+            self.written.notified().await;
+        }
+    }
+
+    /// The next lines to send, if any. They stay until [`Output::sent`] says that they arrived.
+    pub(crate) fn batch(&self) -> Vec<OutputLine> {
+        let state = self.state();
+        let mut bytes = 0;
+        let fits = |line: &&OutputLine| {
+            bytes += line.text.len();
+            bytes <= BATCH_BYTES_MAX
+        };
+        let mut batch: Vec<OutputLine> =
+            state.waiting.iter().take(LOG_LINES_MAX).take_while(fits).cloned().collect();
+        if let Some(first) = batch.first_mut() {
+            first.lost_bytes += state.lost;
+        }
+        batch
+    }
+
+    /// The Controller has taken this batch.
+    pub(crate) fn sent(&self, batch: &[OutputLine]) {
+        let mut state = self.state();
+        for (index, sent) in batch.iter().enumerate() {
+            // Lines may have been dropped to make room while the batch was under way.
+            if state.waiting.front().is_some_and(|line| line.at_us == sent.at_us && line.text == sent.text) {
+                state.waiting.pop_front();
+                state.bytes -= sent.text.len() + 1;
+                if index == 0 {
+                    state.lost = 0;
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    fn push(&mut self, line: OutputLine) {
+        if line.stream == Stream::Stderr {
+            if self.tail.len() == CRASH_TAIL_LINES {
+                self.tail.pop_front();
+            }
+            self.tail.push_back(line.text.clone());
+        }
+        self.bytes += line.text.len() + 1;
+        self.waiting.push_back(line);
+        while self.bytes > WAITING_BYTES_MAX
+            && let Some(oldest) = self.waiting.pop_front()
+        {
+            self.bytes -= oldest.text.len() + 1;
+            self.lost += oldest.text.len() as u64 + 1 + oldest.lost_bytes;
+        }
+    }
+}
+
+/// Reads a stream to its end. A line that is too long is cut, and the rest counted as lost.
+pub(crate) async fn read_lines(mut from: impl AsyncRead + Unpin, stream: Stream, output: &Output) {
+    let mut buffer = vec![0; 16 << 10];
+    let mut line = Vec::new();
+    let mut cut = 0;
+    // An error on a pipe ends it like its end does: the process is what matters, and it is watched.
+    while let Ok(read) = from.read(&mut buffer).await
+        && read > 0
+    {
+        for part in buffer[..read].split_inclusive(|byte| *byte == b'\n') {
+            let (text, ended) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
+            let room = LOG_LINE_BYTES_MAX.saturating_sub(line.len()).min(text.len());
+            line.extend_from_slice(&text[..room]);
+            cut += (text.len() - room) as u64;
+            if ended {
+                output.push(finish(&mut line, &mut cut, stream));
+            }
+        }
+    }
+    if !line.is_empty() {
+        output.push(finish(&mut line, &mut cut, stream));
+    }
+}
+
+fn finish(line: &mut Vec<u8>, cut: &mut u64, stream: Stream) -> OutputLine {
+    let text = String::from_utf8_lossy(line).trim_end_matches('\r').to_owned();
+    line.clear();
+    let request = request_of(&text);
+    let at_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+    let mut line = OutputLine::new(at_us, stream, text);
+    line.lost_bytes = std::mem::take(cut);
+    line.request = request;
+    line
+}
+
+/// The call that a line belongs to, where it says `request=…` as the SDK's log lines do.
+fn request_of(line: &str) -> Option<RequestId> {
+    let value = line.split_once("request=")?.1;
+    let end = value.find(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c))).unwrap_or(value.len());
+    value[..end].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_are_batched_until_they_are_sent() {
+        let output = Output::default();
+        read_lines("a request=r-7} b\nlast".as_bytes(), Stream::Stderr, &output).await;
+        output.written().await;
+        let batch = output.batch();
+        assert_eq!(
+            batch.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(),
+            ["a request=r-7} b", "last"]
+        );
+        assert_eq!(batch[0].request.as_ref().unwrap().as_str(), "r-7");
+        assert_eq!(output.batch(), batch, "until it is sent");
+        output.sent(&batch);
+        assert!(output.batch().is_empty());
+        assert_eq!(output.tail(), ["a request=r-7} b", "last"]);
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_bounded_and_counted() {
+        let output = Output::default();
+        let line = "x".repeat(1023);
+        let flood = format!("{line}\n").repeat(2048);
+        read_lines(flood.as_bytes(), Stream::Stderr, &output).await;
+        assert!(output.state().bytes <= WAITING_BYTES_MAX);
+        let batch = output.batch();
+        assert_eq!(batch[0].lost_bytes, 1 << 20);
+        assert!(batch.len() <= LOG_LINES_MAX);
+        output.sent(&batch);
+        assert_eq!(output.batch()[0].lost_bytes, 0, "a loss is told once");
+        assert_eq!(output.tail().len(), CRASH_TAIL_LINES);
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_cut() {
+        let output = Output::default();
+        read_lines("y".repeat(LOG_LINE_BYTES_MAX * 2).as_bytes(), Stream::Stdout, &output).await;
+        let batch = output.batch();
+        assert_eq!(
+            (batch[0].text.len(), batch[0].lost_bytes),
+            (LOG_LINE_BYTES_MAX, LOG_LINE_BYTES_MAX as u64)
+        );
+    }
+}

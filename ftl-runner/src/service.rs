@@ -1,0 +1,173 @@
+//! The life of a Runner.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ftl_core::key::Instance;
+use ftl_core::runner::{Crash, Report};
+use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+use crate::agent::Agent;
+use crate::control::{Control, Gone};
+use crate::deploy::Deploying;
+use crate::options::Options;
+use crate::output::Output;
+
+/// How often a draining Runner looks whether calls are still running.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+/// How long the last output may take to reach the Controller.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
+
+/// How a Runner ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ending {
+    /// It was asked to.
+    Asked,
+    /// Its slot does not exist any more.
+    Gone,
+    /// Whoever started it is no more.
+    Orphaned,
+    /// Its deployment ended.
+    Crashed(Crash),
+}
+
+/// Runs until the Runner ends. Call it on the main thread of a process of its own, on a current-thread runtime.
+///
+/// # Errors
+/// When signals cannot be watched or no random bytes can be had.
+pub async fn run(options: Options) -> std::io::Result<Ending> {
+    // The boot secret is in memory: keep other processes of this user from reading it. Not every kernel knows how.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let lifeline = lifeline(options.lifeline);
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(std::io::Error::other)?;
+
+    let agent = Arc::new(Agent::new(options.boot.runner, Instance(random)));
+    let control = Arc::new(Control::new(&options.boot, agent.clone(), options.timings));
+    let output = Arc::new(Output::default());
+    // All three end with this function, because their sets do.
+    let (mut keeping, mut helping) = (JoinSet::new(), JoinSet::new());
+    keeping.spawn({
+        let control = control.clone();
+        async move { control.keep().await }
+    });
+    helping.spawn({
+        let (control, output) = (control.clone(), output.clone());
+        async move { control.ship(&output).await }
+    });
+    helping.spawn(drain_when_told(agent.clone()));
+
+    let deploying = Deploying {
+        agent: &agent,
+        control: &control,
+        output: &output,
+        directory: &options.directory,
+        timings: options.timings,
+    };
+    let (stop, stopped) = watch::channel(false);
+    let life = deploying.live(stopped);
+    tokio::pin!(life);
+    let ending = tokio::select! {
+        crash = &mut life => crash.map_or(Ending::Asked, Ending::Crashed),
+        _ = keeping.join_next() => Ending::Gone,
+        () = lifeline => Ending::Orphaned,
+        _ = term.recv() => Ending::Asked,
+        _ = interrupt.recv() => Ending::Asked,
+    };
+    match &ending {
+        Ending::Crashed(crash) => say_last_words(&agent, &control, &output, crash).await,
+        _ => {
+            info!(?ending, "ending");
+            if ending == Ending::Asked {
+                tokio::select! {
+                    () = finish_calls(&agent, &control, &mut keeping, options.timings.grace) => {}
+                    _ = &mut life => return Ok(ending),
+                }
+            }
+            stop.send_replace(true);
+            life.await;
+        }
+    }
+    Ok(ending)
+}
+
+/// Reports `Drained` when the Controller asked for a drain and no call is running any more.
+async fn drain_when_told(agent: Arc<Agent>) {
+    let mut drain_by = agent.drain_by.subscribe();
+    // The sender is in the agent that this task holds, so it cannot be gone.
+    let deadline = drain_by.wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline);
+    wait_for_calls(&agent, deadline.unwrap_or_else(Instant::now)).await;
+    agent.phase.send_if_modified(|phase| {
+        let draining = *phase == Report::Draining;
+        if draining {
+            *phase = Report::Drained;
+        }
+        draining
+    });
+}
+
+/// Lets calls finish when somebody else than the Controller asks the Runner to end.
+async fn finish_calls(agent: &Agent, control: &Control, keeping: &mut JoinSet<Gone>, grace: Duration) {
+    if !matches!(*agent.phase.borrow(), Report::Ready | Report::Draining) {
+        return;
+    }
+    agent.begin_drain(Instant::now() + grace);
+    // The Controller must hear of it before the calls end, so that it sends no more of them.
+    tokio::select! {
+        () = control.told(&Report::Draining) => {}
+        () = control.told(&Report::Drained) => {}
+        _ = keeping.join_next() => {}
+    }
+    let deadline = agent.drain_by.borrow().unwrap_or_else(Instant::now);
+    wait_for_calls(agent, deadline).await;
+}
+
+async fn wait_for_calls(agent: &Agent, deadline: Instant) {
+    while let Some(user_code) = agent.user_code.get()
+        && user_code.open_calls() > 0
+        && Instant::now() < deadline
+    {
+        sleep(DRAIN_LOOK).await;
+    }
+}
+
+/// Tells the Controller how the deployment ended, after its last output.
+async fn say_last_words(agent: &Agent, control: &Control, output: &Output, crash: &Crash) {
+    warn!(reason = %crash.reason, "the deployment ended");
+    let emptied = async {
+        while !output.batch().is_empty() {
+            sleep(DRAIN_LOOK).await;
+        }
+    };
+    let report = Report::Crashed(crash.clone());
+    agent.phase.send_replace(report.clone());
+    tokio::join!(control.told(&report), async {
+        let _ = timeout(LAST_OUTPUT, emptied).await;
+    });
+}
+
+/// Resolves when whoever started this Runner is no more; never, if it is not tied.
+async fn lifeline(tied: bool) {
+    if !tied {
+        return std::future::pending().await;
+    }
+    // Sooner than the pipe where there is one: SIGTERM, so that the user code is ended in order.
+    let _ = set_parent_process_death_signal(Some(Signal::TERM));
+    let (closed, closing) = oneshot::channel();
+    // A thread, because a read of a pipe that is somebody's standard input cannot be cancelled. It ends with us.
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        while std::io::stdin().read(&mut byte).is_ok_and(|read| read > 0) {}
+        let _ = closed.send(());
+    });
+    let _ = closing.await;
+}
