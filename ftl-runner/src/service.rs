@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ftl_core::key::Instance;
+use ftl_core::routing::Load;
 use ftl_core::runner::{Crash, Report};
 use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
 use tokio::signal::unix::{SignalKind, signal};
