@@ -9,6 +9,7 @@ pub mod controller;
 pub mod deployment;
 pub mod digest;
 pub mod failure;
+pub mod http;
 pub mod key;
 pub mod name;
 pub mod platform;
