@@ -12,6 +12,7 @@ pub mod failure;
 pub mod http;
 pub mod key;
 pub mod name;
+pub mod output;
 pub mod platform;
 pub mod remote;
 pub mod routing;
