@@ -11,6 +11,7 @@ pub mod digest;
 pub mod failure;
 pub mod http;
 pub mod key;
+pub mod memory;
 pub mod name;
 pub mod output;
 pub mod platform;
