@@ -170,7 +170,7 @@ impl fmt::Display for Ended {
 }
 
 /// The newest lines that fit [`TAIL_BYTES_MAX`].
-fn bounded(mut tail: Vec<String>) -> Vec<String> {
+pub(crate) fn bounded(mut tail: Vec<String>) -> Vec<String> {
     let mut room = TAIL_BYTES_MAX;
     let fits = tail.iter().rev().take_while(|line| {
         let fits = line.len() <= room;

@@ -15,6 +15,7 @@ use ftl_core::name::{ChangeRequest, ModuleName, PlatformName};
 
 pub use change::DEADLINE_MAX;
 pub use change::{Change, ChangeState, NewChange, Reason};
+pub(crate) use ended::bounded;
 pub use ended::{End, Ended, TAIL_BYTES_MAX, Why};
 pub use transaction::{
     Applied, CHANGES_KEPT, ENDED_FULL_KEPT, ENDED_KEPT, Outcome, REQUEST_KEPT, Startup, Transaction,
