@@ -89,7 +89,8 @@ impl Artefacts {
         body: BoxStream<io::Result<Bytes>>,
     ) -> Result<(), ControllerError> {
         if size > ARTEFACT_BYTES_MAX {
-            let message = format!("{size} bytes are more than the {ARTEFACT_BYTES_MAX} that an artefact may have");
+            let message =
+                format!("{size} bytes are more than the {ARTEFACT_BYTES_MAX} that an artefact may have");
             return Err(ControllerError::Invalid { field: "size".to_owned(), message });
         }
         let part = tempfile::NamedTempFile::new_in(self.directory.join("uploads")).map_err(stored)?;
@@ -181,7 +182,8 @@ async fn hash(path: &Path) -> io::Result<Digest> {
 }
 
 fn stored(error: io::Error) -> ControllerError {
-    let hint = if error.kind() == io::ErrorKind::StorageFull { ": free some space and try again" } else { "" };
+    let hint =
+        if error.kind() == io::ErrorKind::StorageFull { ": free some space and try again" } else { "" };
     ControllerError::Store(format!("artefacts cannot be kept: {error}{hint}"))
 }
 

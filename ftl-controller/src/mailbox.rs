@@ -1,11 +1,12 @@
 //! What is put before the reconciler: a bounded queue of messages, each answered once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use ftl_core::controller::ChangeSpec;
+use ftl_core::controller::{ChangeSpec, ChangeStatus, ModuleStatus};
 use ftl_core::key::{ChangeId, RunnerKey, Session};
-use ftl_core::runner::{Report, Runner};
-use ftl_core::{ControllerError, Failure, Code};
+use ftl_core::runner::{Registration, Report, Runner};
+use ftl_core::{Code, ControllerError, Failure};
 use ftl_wire::Connection;
 use tokio::sync::{mpsc, oneshot};
 
@@ -24,7 +25,7 @@ pub(crate) enum Message {
     /// A Runner connected and says who it is.
     Register {
         peer: PeerOf,
-        report: Report,
+        registration: Registration,
         connection: Connection,
         runner: Arc<dyn Runner>,
         reply: Answer<()>,
@@ -38,7 +39,11 @@ pub(crate) enum Message {
     /// A platform answered.
     Platform(PlatformEvent),
     /// Somebody wants something else to run.
-    Apply { change: ChangeSpec, reply: Answer<ChangeId> },
+    Apply { change: ChangeSpec, deadline: Duration, reply: Answer<ChangeId> },
+    /// Somebody asks how everything stands.
+    Status { reply: Answer<Vec<ModuleStatus>> },
+    /// Somebody asks how a change is getting on.
+    ChangeStatus { id: ChangeId, reply: Answer<ChangeStatus> },
 }
 
 /// The sending end.
@@ -57,7 +62,10 @@ impl Mailbox {
     }
 
     /// Puts a message and waits for its answer.
-    pub(crate) async fn ask<T>(&self, message: impl FnOnce(Answer<T>) -> Message) -> Result<T, ControllerError> {
+    pub(crate) async fn ask<T>(
+        &self,
+        message: impl FnOnce(Answer<T>) -> Message,
+    ) -> Result<T, ControllerError> {
         let (reply, answer) = oneshot::channel();
         self.send(message(reply)).await;
         answer.await.unwrap_or_else(|_| {

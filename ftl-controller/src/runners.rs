@@ -57,7 +57,10 @@ pub(crate) struct DataPath {
 
 impl fmt::Debug for DataPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DataPath").field("cluster", &self.cluster).field("epoch", &self.epoch).finish_non_exhaustive()
+        f.debug_struct("DataPath")
+            .field("cluster", &self.cluster)
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
     }
 }
 
@@ -192,10 +195,13 @@ impl Supervisor for Overseer {
         registration: Registration,
         runner: Arc<dyn Runner>,
     ) -> Result<Registered, ControllerError> {
-        let Registration { language, report, .. } = registration;
-        Event::new(Actor::Runner, Actor::Controller, "RegisterRunner", "ack", language.as_str()).record();
+        let language = registration.language.as_str();
+        Event::new(Actor::Runner, Actor::Controller, "RegisterRunner", "ack", language).record();
+        if registration.instance != self.peer.instance {
+            return Err(ControllerError::Denied("the handshake named another process".to_owned()));
+        }
         let (peer, connection) = (self.peer, self.connection.clone());
-        let ask = |reply| Message::Register { peer, report, connection, runner, reply };
+        let ask = |reply| Message::Register { peer, registration, connection, runner, reply };
         self.path.mailbox.ask(ask).await?;
         Ok(Registered::new(self.peer.order))
     }
@@ -208,7 +214,8 @@ impl Supervisor for Overseer {
 
     async fn get_deployment_artefacts(&self, id: &DeploymentId) -> Result<Manifest, ControllerError> {
         self.own(id)?;
-        Event::new(Actor::Runner, Actor::Controller, "GetDeploymentArtefacts", "artefacts", &id.short()).record();
+        Event::new(Actor::Runner, Actor::Controller, "GetDeploymentArtefacts", "artefacts", &id.short())
+            .record();
         Ok(self.slot.spec.artefacts.clone())
     }
 

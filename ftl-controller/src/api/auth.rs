@@ -36,9 +36,11 @@ fn wrong_version(headers: &HeaderMap) -> Option<Response> {
     if spoken == API_VERSION.to_string() {
         return None;
     }
-    let side = if spoken.parse::<u32>().is_ok_and(|spoken| spoken > API_VERSION) { "Controller" } else { "client" };
-    let message =
-        format!("the client speaks version {spoken} of this API, the Controller {API_VERSION}: upgrade the {side}");
+    let side =
+        if spoken.parse::<u32>().is_ok_and(|spoken| spoken > API_VERSION) { "Controller" } else { "client" };
+    let message = format!(
+        "the client speaks version {spoken} of this API, the Controller {API_VERSION}: upgrade the {side}"
+    );
     Some(failure(&Failure::new(Code::FailedPrecondition, message).not_started(false)))
 }
 

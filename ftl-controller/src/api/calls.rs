@@ -62,7 +62,12 @@ async fn call(
     with_request(answered, &request)
 }
 
-async fn carry(audience: Audience, operator: &Shared, head: Head, body: Result<Bytes, BytesRejection>) -> Response {
+async fn carry(
+    audience: Audience,
+    operator: &Shared,
+    head: Head,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
     let body = match body {
         Ok(body) => body,
         Err(rejection) => return unread(&rejection),
@@ -115,12 +120,12 @@ fn timeout(headers: &HeaderMap) -> Result<Duration, Failure> {
 }
 
 async fn must_be_public(operator: &Shared, target: &VerbRef) -> Result<(), Failure> {
-    let schemas = operator.schemas().await.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
-    let public = schemas.iter().filter(|module| module.name == target.module).flat_map(|module| &module.verbs);
-    let public: Vec<&str> = public
-        .filter(|verb| verb.visibility == Visibility::Public)
-        .map(|verb| verb.name.as_str())
-        .collect();
+    let schemas =
+        operator.schemas().await.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
+    let public =
+        schemas.iter().filter(|module| module.name == target.module).flat_map(|module| &module.verbs);
+    let public: Vec<&str> =
+        public.filter(|verb| verb.visibility == Visibility::Public).map(|verb| verb.name.as_str()).collect();
     if public.contains(&target.verb.as_str()) {
         return Ok(());
     }

@@ -49,11 +49,15 @@ pub(super) async fn create(
     State(operator): State<Shared>,
     Document(spec): Document<DeploymentSpec>,
 ) -> Result<Response, Refusal> {
-    Event::new(Actor::Client, Actor::Controller, "CreateDeployment", "id", spec.schema.name.as_str()).record();
+    Event::new(Actor::Client, Actor::Controller, "CreateDeployment", "id", spec.schema.name.as_str())
+        .record();
     Ok(ok(&Made { id: operator.create_deployment(spec).await? }))
 }
 
-pub(super) async fn get(State(operator): State<Shared>, Path(id): Path<String>) -> Result<Response, Response> {
+pub(super) async fn get(
+    State(operator): State<Shared>,
+    Path(id): Path<String>,
+) -> Result<Response, Response> {
     let id: DeploymentId = id.parse().map_err(|error| invalid("id", format!("{error}")))?;
     match operator.get_deployment(&id).await {
         Ok(info) => Ok(ok(&info)),
