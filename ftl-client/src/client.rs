@@ -129,6 +129,7 @@ fn refused_call(error: ControllerError) -> Failure {
         ControllerError::NotFound { .. } => Code::NotFound,
         ControllerError::Unauthenticated(_) => Code::Unauthenticated,
         ControllerError::Denied(_) => Code::PermissionDenied,
+        ControllerError::Incompatible(_) => Code::FailedPrecondition,
         _ => Code::InvalidArgument,
     };
     Failure::new(code, error.to_string()).not_started(false)

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -185,14 +185,10 @@ fn check(options: &Options) -> Result<(), ServiceError> {
         }
     }
     let addresses = std::iter::once(options.admin).chain(options.ingress);
-    match addresses.into_iter().find(|address| !is_loopback(address.ip())) {
+    match addresses.into_iter().find(|address| !address.ip().is_loopback()) {
         Some(address) => Err(ServiceError::NotLoopback(address)),
         None => Ok(()),
     }
-}
-
-fn is_loopback(ip: IpAddr) -> bool {
-    ip.is_loopback()
 }
 
 async fn listen(address: SocketAddr, or_free: bool) -> Result<TcpListener, ServiceError> {

@@ -9,7 +9,8 @@ use crate::digest::Digest;
 use crate::failure::Code;
 use crate::key::{ChangeId, DeploymentId};
 
-/// The version of this interface. A Controller answers a request of another version with `failed_precondition`.
+/// The version of this interface. A Controller refuses a request of another version
+/// ([`ControllerError::Incompatible`](crate::ControllerError::Incompatible)).
 pub const API_VERSION: u32 = 1;
 
 /// Carries [`API_VERSION`]; may be missing.

@@ -40,8 +40,9 @@ pub(super) async fn run(args: DevArgs, output: Output) -> Result<Exit, CliError>
     let admin = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), ADMIN_PORT);
     let mut serving = Serving::start(&folder.data, Listen { admin, or_free: true, ingress: None }).await?;
     let dev = Dev { project, manifest, args, output, url: serving.url(), client: serving.client()? };
+    let token = serving.handle.token_path().to_owned();
     let outcome = tokio::select! {
-        outcome = dev.live(&folder, serving.handle.token_path(), &calls) => outcome,
+        outcome = dev.live(&folder, &token, &calls) => outcome,
         exit = asked_to_end() => Ok(exit),
         error = serving.ended() => return Err(error),
     };

@@ -58,7 +58,9 @@ impl IntoResponse for Refusal {
         let code = match &self.0 {
             ControllerError::Failed(inner) => return failure(inner),
             ControllerError::NotFound { .. } => Code::NotFound,
-            ControllerError::MissingArtefacts(_) => Code::FailedPrecondition,
+            ControllerError::MissingArtefacts(_) | ControllerError::Incompatible(_) => {
+                Code::FailedPrecondition
+            }
             ControllerError::Stale | ControllerError::Gone | ControllerError::Conflict(_) => Code::Aborted,
             ControllerError::Denied(_) => Code::PermissionDenied,
             ControllerError::Unauthenticated(_) => Code::Unauthenticated,

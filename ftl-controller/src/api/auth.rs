@@ -5,10 +5,10 @@ use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ftl_core::http::{API_HEADER, API_VERSION};
-use ftl_core::{Code, ControllerError, Failure, Secret};
+use ftl_core::{ControllerError, Secret};
 use subtle::ConstantTimeEq;
 
-use super::answer::{Refusal, failure};
+use super::answer::Refusal;
 
 /// The token that clients must show.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ fn wrong_version(headers: &HeaderMap) -> Option<Response> {
     let message = format!(
         "the client speaks version {spoken} of this API, the Controller {API_VERSION}: upgrade the {side}"
     );
-    Some(failure(&Failure::new(Code::FailedPrecondition, message).not_started(false)))
+    Some(Refusal(ControllerError::Incompatible(message)).into_response())
 }
 
 #[cfg(test)]
