@@ -75,7 +75,7 @@ impl Dev {
         self.output.note(&summary(&built, &deployed));
         folder.announce(&self.url, token)?;
         if calls.is_empty() {
-            self.announce(&built, start.elapsed());
+            self.announce(&built, token, start.elapsed());
             self.watch(&deployed.modules).await
         } else {
             for call in calls {
@@ -85,11 +85,16 @@ impl Dev {
         }
     }
 
-    fn announce(&self, built: &[Built], took: Duration) {
+    fn announce(&self, built: &[Built], token: &Path, took: Duration) {
         let modules: Vec<_> = built.iter().map(|module| module.spec.schema.clone()).collect();
         if self.output.format == Format::Json {
             let modules: Vec<_> = built.iter().map(Built::to_json).collect();
-            self.output.data(&json!({"event": "ready", "controller": self.url, "modules": modules}));
+            self.output.data(&json!({
+                "event": "ready",
+                "controller": self.url,
+                "token_file": token,
+                "modules": modules,
+            }));
         }
         let took = format!("ready in {:.1} s", took.as_secs_f64());
         let hint =
