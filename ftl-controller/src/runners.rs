@@ -195,8 +195,8 @@ impl Supervisor for Overseer {
         registration: Registration,
         runner: Arc<dyn Runner>,
     ) -> Result<Registered, ControllerError> {
-        let language = registration.language.as_str();
-        Event::new(Actor::Runner, Actor::Controller, "RegisterRunner", "ack", language).record();
+        let id = self.slot.id.short();
+        Event::new(Actor::Runner, Actor::Controller, "RegisterRunner", "ack", &id).record();
         if registration.instance != self.peer.instance {
             return Err(ControllerError::Denied("the handshake named another process".to_owned()));
         }

@@ -172,7 +172,8 @@ impl MemoryController {
         let secret = Secret::new(*b"memory");
         let boot = Boot::new(self.cluster.clone(), key, language.clone(), EPOCH, here, secret).to_document();
         let program = vec![ProgramSource::Registered(self.program.clone())];
-        let spec = InstanceSpec::new(self.cluster.clone(), key, language, EPOCH, program, boot);
+        let mut spec = InstanceSpec::new(self.cluster.clone(), key, language, EPOCH, program, boot);
+        spec.labels.insert("deployment".to_owned(), wanted.deployment.to_string());
         platform.create_runner(&spec).await.map_err(|error| error.to_string())?;
         let registered = self.with_slot(key, |slot| slot.runner.clone()).ok().flatten();
         let (runner, _) = registered.ok_or("its runner did not register")?;

@@ -93,8 +93,7 @@ impl Platform for MemoryPlatform {
             .map_err(|error| PlatformError::new(ErrorKind::Invalid, error.to_string()))?;
         let created = self.enter(spec)?;
         if !created.existed {
-            let id = spec.runner.to_string();
-            Event::new(Actor::Platform, Actor::Runner, "CreateInstance", "ack", &id).record();
+            Event::new(Actor::Platform, Actor::Runner, "CreateInstance", "ack", &spec.about()).record();
             if let Err(why) = self.launch.launch(boot).await {
                 let mut exit = Exit::new(false);
                 (exit.never_started, exit.message) = (true, Some(why));

@@ -70,9 +70,10 @@ impl Supervisor for MemorySupervisor {
         registration: Registration,
         runner: Arc<dyn Runner>,
     ) -> Result<Registered, ControllerError> {
-        let language = registration.language.to_string();
-        Event::new(Actor::Runner, Actor::Controller, "RegisterRunner", "ack", &language).record();
-        let order = self.controller()?.register(self.key, registration.instance, runner)?;
+        let controller = self.controller()?;
+        let id = controller.deployment_of(self.key)?.short();
+        Event::new(Actor::Runner, Actor::Controller, "RegisterRunner", "ack", &id).record();
+        let order = controller.register(self.key, registration.instance, runner)?;
         Ok(Registered::new(order))
     }
 
