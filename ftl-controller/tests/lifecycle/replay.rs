@@ -1,0 +1,1 @@
+//! The real store repeats what the worlds made durable.
