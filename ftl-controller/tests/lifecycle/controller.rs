@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ftl_controller::desired::{Applied, ChangeState, Outcome, Reason, Startup, Transaction, Want};
 use ftl_controller::observed::{Observed, Refused, Routes, Stage};
 use ftl_controller::plan::{Action, plan};
+use ftl_controller::time::Time;
 use ftl_core::key::{ChangeId, RunnerKey, Session};
 use ftl_core::platform::InstanceRef;
 use ftl_core::runner::{Order, Registration, Report};
@@ -133,6 +134,7 @@ impl World {
             let plan = plan(&self.desired, &controller.observed, &self.timings, clock);
             if plan.actions.is_empty() {
                 (controller.idle_at, controller.quiet_until) = (self.now, Some(plan.wake));
+                self.check_sleep(&controller.observed, plan.wake);
             }
             let mut actions = plan.actions.into_iter();
             action = actions.next();
@@ -365,6 +367,15 @@ impl World {
 
 /// The properties of single steps.
 impl World {
+    /// Nothing is missed by sleeping until the plan said that it would wake.
+    fn check_sleep(&mut self, observed: &Observed, wake: Time) {
+        let last = wake.minus(std::time::Duration::from_micros(1));
+        let missed = plan(&self.desired, observed, &self.timings, last).actions;
+        if !missed.is_empty() {
+            self.violated("wake", format!("{missed:?} is due before {wake:?}"));
+        }
+    }
+
     fn publish(&mut self, routes: Routes) {
         let mut rows: BTreeMap<_, usize> = BTreeMap::new();
         for row in &routes.rows {
