@@ -218,15 +218,14 @@ impl Observed {
         }
     }
 
-    /// Forgets what concerns neither a slot nor anything that still exists.
+    /// Forgets what concerns neither a slot nor anything that a platform lists.
     fn forget(&mut self, desired: &Desired) {
-        let (seen, platforms) = (&mut self.seen, &self.platforms);
-        let listed = |key: &RunnerKey| platforms.values().any(|listing| listing.get(*key).is_some());
-        let wanted = |key: &RunnerKey| desired.slots.contains_key(key);
-        seen.retain(|key, seen| wanted(key) || listed(key) || seen.is_connected());
-        self.ends.retain(|key, _| wanted(key));
-        self.creations.retain(|key, _| wanted(key) || seen.contains_key(key));
-        self.asked.retain(|key, _| listed(key) || seen.contains_key(key));
+        let listed = |key: &RunnerKey| self.platforms.values().any(|listing| listing.get(*key).is_some());
+        let concerns = |key: &RunnerKey| desired.slots.contains_key(key) || listed(key);
+        self.seen.retain(|key, _| concerns(key));
+        self.ends.retain(|key, _| concerns(key));
+        self.creations.retain(|key, _| concerns(key));
+        self.asked.retain(|key, _| concerns(key));
     }
 }
 

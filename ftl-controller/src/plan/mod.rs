@@ -19,8 +19,6 @@ mod changes;
 mod garbage;
 mod slots;
 mod table;
-#[cfg(test)]
-mod tests;
 mod wants;
 
 use std::cell::Cell;

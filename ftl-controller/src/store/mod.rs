@@ -9,8 +9,6 @@
 
 mod error;
 mod load;
-#[cfg(test)]
-mod tests;
 mod write;
 
 use std::path::{Path, PathBuf};
