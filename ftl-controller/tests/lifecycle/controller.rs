@@ -7,7 +7,7 @@ use ftl_controller::desired::{Applied, ChangeState, Outcome, Reason, Startup, Tr
 use ftl_controller::observed::{Observed, Refused, Routes, Stage};
 use ftl_controller::plan::{Action, plan};
 use ftl_controller::time::Time;
-use ftl_core::key::{ChangeId, RunnerKey, Session};
+use ftl_core::key::{ChangeId, RunnerKey};
 use ftl_core::platform::InstanceRef;
 use ftl_core::runner::{Order, Registration, Report};
 
@@ -504,12 +504,5 @@ impl World {
         if keeps.is_some_and(|kept| staying <= usize::from(kept.want.replicas)) && !leaves {
             self.violated("P10", format!("kept key {key} drained before its time"));
         }
-    }
-}
-
-/// The session of a process, for schedules written by hand.
-impl World {
-    pub(crate) fn session_of(&self, nonce: u32) -> Option<Session> {
-        self.processes[nonce as usize].session
     }
 }

@@ -203,8 +203,3 @@ impl World {
         }
     }
 }
-
-/// So many ticks.
-pub(crate) fn ticks(count: u32) -> std::time::Duration {
-    TICK * count
-}

@@ -77,7 +77,7 @@ fn ops(random: &mut Random, b_on: usize) -> Vec<Vec<(Target, u16)>> {
 fn habits(random: &mut Random, world: &mut World) {
     let a = |version| target("a", version, 0).deployment;
     let b = |version| target("b", version, 0).deployment;
-    let (id, habit) = match random.below(10) {
+    let (id, habit) = match random.below(11) {
         0 => (b(2), Habit::CrashesAtStart),
         1 => (a(2), Habit::NeverReady),
         2 => (a(2), Habit::CrashesAfter(10)),
@@ -85,6 +85,7 @@ fn habits(random: &mut Random, world: &mut World) {
         4 => (a(2), Habit::CrashesAtStart),
         5 => (a(2), Habit::DiesBeforeRegistering),
         6 => (b(2), Habit::Refused),
+        7 => (b(2), Habit::NeverRegisters),
         _ => return,
     };
     world.habits.insert(id, habit);

@@ -59,6 +59,7 @@ pub(crate) enum Habit {
     CrashesAtStart,
     NeverReady,
     DiesBeforeRegistering,
+    NeverRegisters,
     CrashesAfter(u32),
     /// The platform refuses to create it.
     Refused,
@@ -440,7 +441,10 @@ impl World {
             || (process.user == User::Starting && habit != Habit::NeverReady)
             || matches!((habit, up_at), (Habit::CrashesAfter(ticks), Some(at)) if self.now >= at.plus(TICK * ticks))
             || (process.draining && !process.drained)
-            || (process.session.is_none() && !process.cut && self.controller.is_some())
+            || (process.session.is_none()
+                && !process.cut
+                && habit != Habit::NeverRegisters
+                && self.controller.is_some())
     }
 
     /// Everything that may happen now. Time stands still while something healthy is overdue.
