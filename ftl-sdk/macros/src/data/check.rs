@@ -74,7 +74,7 @@ enum Place {
     Field,
 }
 
-/// The rules that need no understanding of serde's attributes.
+/// The rules that need no understanding of serde's attributes. That a union is no data, serde says itself.
 pub(crate) fn before_serde(
     package: &Package,
     kind: Kind,
@@ -82,9 +82,6 @@ pub(crate) fn before_serde(
     input: &DeriveInput,
     errors: &mut Errors,
 ) {
-    if let syn::Data::Union(data) = &input.data {
-        errors.at(data.union_token, "a union does not say what it holds: use an enum");
-    }
     if kind == Kind::Error && !matches!(input.data, syn::Data::Enum(_)) {
         errors.at(&input.ident, "an error is an enum: its variants are what callers match on");
     }

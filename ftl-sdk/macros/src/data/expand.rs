@@ -3,7 +3,7 @@
 //! The schema comes before serde's derives, so that of several complaints about a field ours is the first.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{format_ident, quote};
 use syn::{DeriveInput, Type};
 
 use super::Kind;
@@ -11,18 +11,23 @@ use super::check::COMMON_TRAITS;
 use super::failure::Passing;
 use super::model::{Data, Field, Fields, Shape, Tagging, Variant};
 use super::options::Options;
-use crate::diagnostics::{Errors, span_of};
+use crate::diagnostics::{Errors, projection};
 
 /// The user's item with the derives it needs.
 pub(crate) fn base(kind: Kind, options: &Options, input: &DeriveInput) -> TokenStream {
-    let common = COMMON_TRAITS.iter().filter(|name| !is_derived(input, name) && !is_manual(options, name));
-    let common = common.map(|name| format_ident!("{name}"));
+    let common = common_traits(options, input);
     let thiserror = (kind == Kind::Error).then(|| quote!(::thiserror::Error,));
     quote! {
         #[derive(#(#common,)* #thiserror ::ftl::__private::serde::Serialize, ::ftl::__private::serde::Deserialize)]
         #[serde(crate = "::ftl::__private::serde")]
         #input
     }
+}
+
+/// The traits that are derived because nobody else does.
+fn common_traits(options: &Options, input: &DeriveInput) -> Vec<Ident> {
+    let missing = COMMON_TRAITS.iter().filter(|name| !is_derived(input, name) && !is_manual(options, name));
+    missing.map(|name| format_ident!("{name}")).collect()
 }
 
 pub(crate) fn data(kind: Kind, data: &Data, passing: &Passing, base: &TokenStream) -> TokenStream {
@@ -51,14 +56,23 @@ pub(crate) fn data(kind: Kind, data: &Data, passing: &Passing, base: &TokenStrea
 }
 
 /// The user's item, all mistakes, and stand-ins that keep everything that uses the type silent.
-pub(crate) fn fallback(kind: Kind, input: &DeriveInput, base: &TokenStream, errors: Errors) -> TokenStream {
+///
+/// serde's own derive would complain about the same attributes again, so its traits are stood in for, too.
+pub(crate) fn fallback(kind: Kind, options: &Options, input: &DeriveInput, errors: Errors) -> TokenStream {
     let (ident, errors) = (&input.ident, errors.into_tokens());
+    let mut bare = input.clone();
+    remove_attributes(&mut bare);
     if !input.generics.params.is_empty() || matches!(input.data, syn::Data::Union(_)) {
-        return quote!(#input #errors);
+        return quote!(#bare #errors);
     }
+    let common = common_traits(options, input);
+    let (serialize, deserialize) = serde_stand_ins(input);
+    let is_enum = matches!(input.data, syn::Data::Enum(_));
+    let thiserror = (kind == Kind::Error && is_enum).then(|| quote!(::thiserror::Error));
     let roles = match kind {
         Kind::Data => data_roles(ident),
-        Kind::Error => error_roles(ident, &Passing::default()),
+        Kind::Error if is_enum => error_roles(ident, &Passing::default()),
+        Kind::Error => TokenStream::new(),
     };
     quote! {
         #errors
@@ -68,9 +82,55 @@ pub(crate) fn fallback(kind: Kind, input: &DeriveInput, base: &TokenStream, erro
                     ::ftl::__private::Type::Any
                 }
             }
+            #serialize
+            #deserialize
             #roles
         };
-        #base
+        #[derive(#(#common,)* #thiserror)]
+        #bare
+    }
+}
+
+/// Stands in for serde's traits, unless the user derives them himself.
+fn serde_stand_ins(input: &DeriveInput) -> (Option<TokenStream>, Option<TokenStream>) {
+    let ident = &input.ident;
+    let serialize = (!is_derived(input, "Serialize")).then(|| {
+        quote! {
+            impl ::ftl::__private::serde::Serialize for #ident {
+                fn serialize<S: ::ftl::__private::serde::Serializer>(
+                    &self, serializer: S,
+                ) -> ::core::result::Result<S::Ok, S::Error> {
+                    serializer.serialize_unit()
+                }
+            }
+        }
+    });
+    let deserialize = (!is_derived(input, "Deserialize")).then(|| {
+        quote! {
+            impl<'de> ::ftl::__private::serde::Deserialize<'de> for #ident {
+                fn deserialize<D: ::ftl::__private::serde::Deserializer<'de>>(
+                    _: D,
+                ) -> ::core::result::Result<Self, D::Error> {
+                    ::core::result::Result::Err(::ftl::__private::serde::de::Error::custom(""))
+                }
+            }
+        }
+    });
+    (serialize, deserialize)
+}
+
+/// Removes the attributes of derives that are stood in for.
+fn remove_attributes(input: &mut DeriveInput) {
+    let is_kept = |attr: &syn::Attribute| !attr.path().is_ident("serde");
+    let is_error = |attr: &syn::Attribute| attr.path().is_ident("error");
+    input.attrs.retain(|attr| is_kept(attr) && !is_error(attr));
+    match &mut input.data {
+        syn::Data::Struct(data) => data.fields.iter_mut().for_each(|field| field.attrs.retain(is_kept)),
+        syn::Data::Enum(data) => data.variants.iter_mut().for_each(|variant| {
+            variant.attrs.retain(is_kept);
+            variant.fields.iter_mut().for_each(|field| field.attrs.retain(is_kept));
+        }),
+        syn::Data::Union(data) => data.fields.named.iter_mut().for_each(|field| field.attrs.retain(is_kept)),
     }
 }
 
@@ -217,7 +277,7 @@ fn field(Field { name, docs, ty, has_default, may_be_skipped }: &Field) -> Token
     let absence = if *has_default {
         quote!(__blueprint::Absence::Accepted)
     } else {
-        let ask = quote_spanned!(span_of(ty)=> ::ftl::__private::accepts_absence::<#ty>);
+        let ask = quote!(::ftl::__private::accepts_absence::<#ty>);
         quote!(__blueprint::Absence::Ask(#ask))
     };
     quote! {
@@ -228,7 +288,7 @@ fn field(Field { name, docs, ty, has_default, may_be_skipped }: &Field) -> Token
 }
 
 fn describe(ty: &Type) -> TokenStream {
-    quote_spanned!(span_of(ty)=> <#ty as ::ftl::Data>::describe)
+    projection(ty, quote!(::ftl::Data), quote!(describe))
 }
 
 fn is_derived(input: &DeriveInput, name: &str) -> bool {
