@@ -48,7 +48,8 @@ pub enum Action {
     Deploy(RunnerKey),
     /// Send Drain to the slot's Runner; note [`Observed::drain_sent`].
     SendDrain(RunnerKey),
-    /// Ask the platform to stop an instance that must not exist; note [`Observed::stop_sent`].
+    /// Ask the platform to stop an instance that must not exist; note [`Observed::stop_sent`], and
+    /// [`Observed::on_wake`] when it answered, to see the end soon.
     Stop {
         /// Which platform.
         platform: PlatformName,
