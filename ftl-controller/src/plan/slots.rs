@@ -54,8 +54,8 @@ fn failure(view: &View<'_>, slot: &Slot) -> Option<End> {
 ///
 /// Its time runs from the platform's answer: a platform that is down delays, and gives nothing up.
 fn not_registered(view: &View<'_>, slot: &Slot, creation: &Creation) -> Option<End> {
-    if let Some(refusal) = &creation.refused {
-        return Some(End::of_refusal(&refusal.message));
+    if let Some(message) = &creation.refused {
+        return Some(End::of_refusal(message));
     }
     let listing = view.observed.platforms().find(|(name, _)| **name == slot.target.platform);
     let typical = listing.map(|(_, listing)| listing.start_typical).unwrap_or_default();
@@ -116,8 +116,8 @@ fn take_down(view: &View<'_>, slot: &Slot) -> Option<Action> {
 /// The end of a slot whose Runner was not heard in this epoch. One of an earlier epoch may be serving still, and gets
 /// the time to say so.
 fn unheard(view: &View<'_>, slot: &Slot) -> Option<End> {
-    if let Some(refusal) = view.observed.creation(slot.key).and_then(|creation| creation.refused.as_ref()) {
-        return Some(End::of_refusal(&refusal.message));
+    if let Some(message) = view.observed.creation(slot.key).and_then(|creation| creation.refused.as_ref()) {
+        return Some(End::of_refusal(message));
     }
     let started = view.observed.started();
     if slot.created_at > started {
