@@ -235,9 +235,9 @@ impl Failure {
 pub enum CallError<E = Body> {
     /// The verb ran and returned its error.
     #[error("the verb returned its error")]
-    Verb(E),
+    Verb(#[source] E),
     /// The call failed.
-    #[error(transparent)]
+    #[error("the call failed")]
     Failed(#[from] Failure),
 }
 

@@ -6,6 +6,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Where somebody listens, as it stands in a boot document.
+///
+/// ```
+/// use ftl_wire::Address;
+/// for text in ["unix:/run/ftl/wire", "tcp:127.0.0.1:8893", "tcp:[::1]:8893"] {
+///     assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+/// }
+/// assert!("tcp:192.0.2.1:8893".parse::<Address>().is_err(), "not on this machine, and there is no TLS");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
@@ -13,6 +21,17 @@ pub enum Address {
     Unix(PathBuf),
     /// A TCP address; only loopback is dialled or listened on, until TLS is underneath.
     Tcp(SocketAddr),
+}
+
+impl Address {
+    /// Whether it is on this machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp(address) => address.ip().is_loopback(),
+        }
+    }
 }
 
 /// A text that is not an address, or an address that is refused.
@@ -24,11 +43,12 @@ impl FromStr for Address {
     type Err = AddressError;
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let refused = || AddressError(text.to_owned());
-        match text.split_once(':').ok_or_else(refused)? {
-            ("unix", path) if !path.is_empty() => Ok(Self::Unix(path.into())),
-            ("tcp", address) => Ok(Self::Tcp(address.parse().map_err(|_| refused())?)),
-            _ => Err(refused()),
-        }
+        let address = match text.split_once(':').ok_or_else(refused)? {
+            ("unix", path) if !path.is_empty() => Self::Unix(path.into()),
+            ("tcp", address) => Self::Tcp(address.parse().map_err(|_| refused())?),
+            _ => return Err(refused()),
+        };
+        if address.is_local() { Ok(address) } else { Err(refused()) }
     }
 }
 

@@ -7,6 +7,7 @@ use ftl_core::key::{Replica, TableVersion};
 use ftl_core::{Failure, VerbService};
 
 use crate::connection::Connection;
+use crate::frame::CallHead;
 
 /// Decides where the calls of one connection go. Called in the connection's task: it must not block.
 ///
@@ -45,34 +46,47 @@ pub struct Stamp {
 /// The head of a call as it lies in the receive buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadRef<'a> {
-    target: &'a str,
-    caller: Option<&'a str>,
-    replica: Option<Replica>,
-    table: Option<TableVersion>,
+    head: &'a CallHead<'a>,
 }
 
 impl<'a> HeadRef<'a> {
+    pub(crate) fn new(head: &'a CallHead<'a>) -> Self {
+        Self { head }
+    }
+
     /// `module.verb`.
     #[must_use]
     pub fn target(&self) -> &'a str {
-        self.target
+        self.head.target
+    }
+
+    /// The id of the whole request, if the caller gave one.
+    #[must_use]
+    pub fn request(&self) -> Option<&'a str> {
+        self.head.request
     }
 
     /// The verb that calls, as its own process says; whoever authenticated that process must check it.
     #[must_use]
     pub fn caller(&self) -> Option<&'a str> {
-        self.caller
+        self.head.caller
     }
 
     /// The replica that the sender picked.
     #[must_use]
     pub fn replica(&self) -> Option<Replica> {
-        self.replica
+        self.head.replica
     }
 
     /// The version of the table that the sender picked it from.
     #[must_use]
     pub fn table(&self) -> Option<TableVersion> {
-        self.table
+        self.head.table
+    }
+
+    /// 0 at first; grows with each retry.
+    #[must_use]
+    pub fn attempt(&self) -> u8 {
+        self.head.attempt
     }
 }

@@ -2,12 +2,23 @@
 //!
 //! Being written; the signatures stand.
 
+pub mod frame;
+pub mod limits;
+
 mod address;
+mod call;
 mod connection;
 mod dispatch;
+mod engine;
 mod handshake;
+mod keepalive;
 mod listener;
 mod options;
+mod private_dir;
+mod serve;
+mod shared;
+mod state;
+mod task;
 
 pub use address::{Address, AddressError};
 pub use connection::{CloseReason, Closed, Connection, Peer};

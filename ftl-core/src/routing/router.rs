@@ -122,6 +122,15 @@ impl<S: VerbService + Load + Clone> Router<S> {
         self.current.load().modules.get(module).map(|entry| entry.schema.clone())
     }
 
+    /// The schema of every module that serves, ordered by name.
+    #[must_use]
+    pub fn schemas(&self) -> Vec<Arc<Module>> {
+        let mut schemas: Vec<_> =
+            self.current.load().modules.values().map(|entry| entry.schema.clone()).collect();
+        schemas.sort_by(|a, b| a.name.cmp(&b.name));
+        schemas
+    }
+
     /// Where a call of `target` (`module.verb`) by `caller` goes now.
     #[must_use]
     pub fn route(&self, target: &str, caller: Option<&str>) -> Routed<S> {

@@ -1,0 +1,5 @@
+//! The binary of the module `clock`.
+
+fn main() -> std::process::ExitCode {
+    ftl::serve(clock::MODULE)
+}

@@ -1,0 +1,395 @@
+//! What arrives on a connection: read in place, decided under one lock, handed on in batches.
+//!
+//! A batch is all the whole frames of one read. It goes through four steps:
+//!
+//! 1. **read**, without a lock: frames are cut, the heads of calls are read, and [`Dispatch`] says where each goes;
+//! 2. **apply**, under the connection's own lock: slots are taken and freed, refusals queued, callers answered;
+//! 3. **hand on**, with nothing locked: tasks are spawned; what goes to another connection is copied there from the
+//!    receive buffer, under that connection's lock, all of it at once;
+//! 4. **settle**, under the connection's own lock again: which task, which id on the other connection.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ftl_core::{Body, Call, Code, Failure, VerbService};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use crate::connection::{Closed, Peer};
+use crate::dispatch::{Dispatch, HeadRef, Route, Stamp};
+use crate::frame::{
+    CallHead, CloseCode, Frame, Goaway, Kind, Reason, Refused, STAMP_BYTES_MAX, StreamId, Violation, decode,
+    flags, forward_call, owned_head, read_echo, write_unsupported,
+};
+use crate::limits::{BODY_BYTES_MAX, CALL_TIMEOUT_MAX, DEPTH_MAX, META_BYTES_MAX};
+use crate::shared::{Shared, reserved};
+use crate::state::{Cancelled, Effects, Ended, Leg, Phase, State, Worker};
+
+/// What a peer's bytes lead to.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// They break the protocol.
+    Violation(Violation),
+    /// They end the connection.
+    Closed(Closed),
+}
+
+impl From<Violation> for Stop {
+    fn from(violation: Violation) -> Self {
+        Self::Violation(violation)
+    }
+}
+
+/// Takes what arrives on one connection.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    shared: Arc<Shared>,
+    dispatch: Arc<dyn Dispatch>,
+    /// The frames of the current batch; kept for its capacity.
+    arrived: Vec<Arrived>,
+    /// Calls that tasks of this process are to serve.
+    starting: Vec<(StreamId, Arc<dyn VerbService>, Call)>,
+    /// What is to be handed on, by connection.
+    legs: Vec<(Leg, Vec<Hop>)>,
+    effects: Effects,
+}
+
+/// A frame of the current batch.
+#[derive(Debug)]
+struct Arrived {
+    /// Where it begins in the receive buffer.
+    at: usize,
+    /// Where it goes, if it is a CALL.
+    verdict: Option<Verdict>,
+}
+
+#[derive(Debug)]
+enum Verdict {
+    Serve(Arc<dyn VerbService>, Call),
+    Relay(Leg, Stamp, u32),
+    Refuse(Refused),
+}
+
+/// A frame to be handed on.
+#[derive(Debug)]
+enum Hop {
+    /// A call that is `id` here, with so many ms left when it was read.
+    Call { at: usize, id: StreamId, stamp: Stamp, timeout_ms: u32 },
+    /// The end of a call that is `here` here and `there` there.
+    End { at: usize, here: StreamId, there: StreamId },
+}
+
+/// What became of the calls that were handed on.
+#[derive(Debug, Default)]
+struct Settled {
+    tasks: Vec<(StreamId, AbortHandle)>,
+    relayed: Vec<(StreamId, Leg, Result<StreamId, Refused>)>,
+}
+
+impl Engine {
+    pub(crate) fn new(shared: Arc<Shared>, dispatch: Arc<dyn Dispatch>) -> Self {
+        let (arrived, starting, legs) = (Vec::new(), Vec::new(), Vec::new());
+        Self { shared, dispatch, arrived, starting, legs, effects: Effects::default() }
+    }
+
+    /// Takes all whole frames at the beginning of these bytes; answers how many bytes they are.
+    ///
+    /// What stands before a violation is honoured.
+    pub(crate) fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<usize, Stop> {
+        let (taken, read) = self.read(bytes, now);
+        let mut arrived = std::mem::take(&mut self.arrived);
+        let shared = self.shared.clone();
+        let applied = shared.with(|state| match state.phase {
+            Phase::Open => arrived.drain(..).try_for_each(|arrived| self.apply(state, bytes, arrived)),
+            // After the last frame nothing counts.
+            Phase::Closing(..) | Phase::Closed(_) => Ok(()),
+        });
+        arrived.clear();
+        self.arrived = arrived;
+        self.hand_on(bytes, now);
+        self.effects.run(&shared);
+        applied?;
+        read?;
+        Ok(taken)
+    }
+
+    fn read(&mut self, bytes: &[u8], now: Instant) -> (usize, Result<(), Violation>) {
+        let mut at = 0;
+        loop {
+            let frame = match decode(&bytes[at..]) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return (at, Ok(())),
+                Err(violation) => return (at, Err(violation)),
+            };
+            let verdict =
+                match (frame.kind() == Some(Kind::Call)).then(|| self.judge(&frame, now)).transpose() {
+                    Ok(verdict) => verdict,
+                    Err(violation) => return (at, Err(violation)),
+                };
+            self.arrived.push(Arrived { at, verdict });
+            at += frame.header.frame_len();
+        }
+    }
+
+    /// Where a call goes, as far as that can be said without the connection's state.
+    fn judge(&self, frame: &Frame<'_>, now: Instant) -> Result<Verdict, Violation> {
+        let head = CallHead::read(frame.meta)?;
+        if let Some(refused) = refuse(&head, frame) {
+            return Ok(Verdict::Refuse(refused));
+        }
+        Ok(match self.dispatch.dispatch(&HeadRef::new(&head)) {
+            Route::Serve(service) => match owned_head(&head, now) {
+                Ok(head) => Verdict::Serve(service, Call::new(head, body_of(frame))),
+                Err(refused) => Verdict::Refuse(refused),
+            },
+            Route::Relay { .. } if head.is_control() => Verdict::Refuse(reserved()),
+            Route::Relay { .. } if head.ttl == 0 => {
+                let message = "the call was handed on too often: do two relays route it to each other?";
+                Verdict::Refuse(Refused::new(Reason::TTL, Code::Internal, message))
+            }
+            Route::Relay { to, stamp } => {
+                let longest = u32::try_from(CALL_TIMEOUT_MAX.as_millis()).unwrap_or(u32::MAX);
+                Verdict::Relay(to.into_shared(), stamp, head.timeout_ms.min(longest))
+            }
+            Route::Refuse(failure) => Verdict::Refuse(Refused::of(failure)),
+        })
+    }
+
+    fn apply(&mut self, state: &mut State, bytes: &[u8], arrived: Arrived) -> Result<(), Stop> {
+        let Some(frame) = decode(&bytes[arrived.at..])? else { return Ok(()) };
+        let id = frame.header.id;
+        match frame.kind() {
+            Some(Kind::Call) => self.apply_call(state, id, arrived)?,
+            Some(Kind::Reply | Kind::Fail | Kind::Error | Kind::Reject) => {
+                self.apply_end(state, &frame, arrived.at)?;
+            }
+            Some(Kind::Cancel) => {
+                let cancelled = state.served.cancel(id)?;
+                self.effects.cancelled(cancelled, false);
+            }
+            Some(Kind::Ping) => state.pong(read_echo(&frame)?),
+            Some(Kind::Pong) => {
+                let echo = read_echo(&frame)?;
+                state.ponged(echo);
+                self.shared
+                    .ponged
+                    .send_if_modified(|known| std::mem::replace(known, echo.max(*known)) < echo);
+            }
+            Some(Kind::Goaway) => {
+                state.goaway(Goaway::read(frame.meta)?, &mut self.effects)?;
+                // Who waits for a slot waits in vain.
+                self.shared.slot_free.notify_waiters();
+            }
+            Some(Kind::Close) => return Err(Stop::Closed(closed_by_peer(&self.shared.peer, frame.meta)?)),
+            Some(Kind::Unsupported) => {
+                tracing::debug!(peer = %self.shared.peer, "a frame was not understood")
+            }
+            Some(Kind::Data | Kind::Credit) => check_stream(state, id)?,
+            Some(Kind::Hello | Kind::Challenge | Kind::Proof | Kind::Welcome) => {
+                return Err(Violation::Malformed("a frame of the handshake on an open connection").into());
+            }
+            None => self.apply_unknown(state, &frame),
+        }
+        Ok(())
+    }
+
+    fn apply_call(&mut self, state: &mut State, id: StreamId, arrived: Arrived) -> Result<(), Violation> {
+        // The last GOAWAY has said that it never started.
+        if state.drain.is_finished() {
+            return Ok(());
+        }
+        state.served.begin(id)?;
+        if let Some(refused) = state.refuses_peer() {
+            state.reject(id, &refused);
+            return Ok(());
+        }
+        match arrived.verdict {
+            Some(Verdict::Serve(service, call)) => {
+                let deadline = call.head.deadline;
+                state.served.work(id, Worker::Here(deadline));
+                state.wake_at(deadline);
+                self.starting.push((id, service, call));
+            }
+            Some(Verdict::Relay(to, stamp, timeout_ms)) => {
+                state.served.work(id, Worker::There(to.clone()));
+                self.hop(to, Hop::Call { at: arrived.at, id, stamp, timeout_ms });
+            }
+            Some(Verdict::Refuse(refused)) => state.reject(id, &refused),
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn apply_end(&mut self, state: &mut State, frame: &Frame<'_>, at: usize) -> Result<(), Violation> {
+        let here = frame.header.id;
+        if !frame.has(flags::END) || frame.has(flags::STREAM) {
+            return Err(Violation::Malformed("a streamed reply, which was not agreed on"));
+        }
+        match state.opened.end(here, frame)? {
+            Ended::Here(waker) => self.effects.wakers.extend(waker),
+            Ended::There(leg, there) => self.hop(leg, Hop::End { at, here, there }),
+            Ended::Nowhere => {}
+        }
+        Ok(())
+    }
+
+    fn apply_unknown(&mut self, state: &mut State, frame: &Frame<'_>) {
+        if !frame.has(flags::MUST) {
+            return;
+        }
+        let (kind, id) = (frame.header.kind, frame.header.id);
+        write_unsupported(state.out.queue(), kind, id);
+        if let Some(how) = state.served.end(id) {
+            self.effects.cancelled(how, true);
+            let message = format!("this version does not understand frames of kind {kind:#04x}");
+            state.fail(id, Failure::new(Code::Unimplemented, message));
+        }
+    }
+
+    fn hop(&mut self, to: Leg, hop: Hop) {
+        match self.legs.iter_mut().find(|(leg, _)| Arc::ptr_eq(leg, &to)) {
+            Some((_, hops)) => hops.push(hop),
+            None => self.legs.push((to, vec![hop])),
+        }
+    }
+
+    fn hand_on(&mut self, bytes: &[u8], now: Instant) {
+        if self.starting.is_empty() && self.legs.is_empty() {
+            return;
+        }
+        let mut settled = Settled::default();
+        for (id, service, call) in self.starting.drain(..) {
+            settled.tasks.push((id, crate::serve::spawn(self.shared.clone(), id, service, call)));
+        }
+        for (leg, hops) in std::mem::take(&mut self.legs) {
+            self.hand_on_to(&leg, hops, bytes, now, &mut settled.relayed);
+        }
+        if settled.tasks.is_empty() && settled.relayed.is_empty() {
+            return;
+        }
+        let effects = &mut self.effects;
+        self.shared.with(|state| settle(state, settled, effects));
+    }
+
+    fn hand_on_to(
+        &self,
+        leg: &Leg,
+        hops: Vec<Hop>,
+        bytes: &[u8],
+        now: Instant,
+        relayed: &mut Vec<(StreamId, Leg, Result<StreamId, Refused>)>,
+    ) {
+        let resided = u32::try_from(Instant::now().saturating_duration_since(now).as_millis());
+        let from_user_code = matches!(self.shared.peer, Peer::Deployment { .. });
+        leg.wake_with(|state| {
+            for hop in hops {
+                // Every hop is a whole frame of this batch.
+                let (Hop::Call { at, .. } | Hop::End { at, .. }) = hop;
+                let Ok(Some(frame)) = decode(&bytes[at..]) else { continue };
+                match hop {
+                    Hop::End { here, there, .. } => leg.forward_end(state, &frame, there, &self.shared, here),
+                    Hop::Call { id, stamp, timeout_ms, .. } => {
+                        let left = timeout_ms.saturating_sub(*resided.as_ref().unwrap_or(&u32::MAX));
+                        let opened =
+                            open_relayed(state, leg, &self.shared, id, &frame, left).inspect(|there| {
+                                forward_call(state.out.queue(), &frame, *there, left, &stamp, from_user_code);
+                                state.opened.queued(*there, state.out.end());
+                            });
+                        relayed.push((id, leg.clone(), opened));
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Why nobody takes this call, wherever it goes.
+fn refuse(head: &CallHead<'_>, frame: &Frame<'_>) -> Option<Refused> {
+    let refused = |reason, code, message: String| Some(Refused::new(reason, code, message));
+    if !frame.has(flags::END) || frame.has(flags::STREAM) {
+        refused(
+            Reason::UNSUPPORTED,
+            Code::Unimplemented,
+            "streamed requests are not supported yet".to_owned(),
+        )
+    } else if head.timeout_ms == 0 {
+        let message = "the deadline passed before the call was handed on".to_owned();
+        refused(Reason::DEADLINE, Code::DeadlineExceeded, message)
+    } else if head.depth > DEPTH_MAX {
+        let message = format!("more than {DEPTH_MAX} calls led to this one: does a verb call itself?");
+        refused(Reason::DEPTH, Code::ResourceExhausted, message)
+    } else if frame.body.len() > BODY_BYTES_MAX {
+        let message = format!("the request has {} bytes, the limit is {BODY_BYTES_MAX}", frame.body.len());
+        refused(Reason::TOO_LARGE, Code::ResourceExhausted, message)
+    } else {
+        None
+    }
+}
+
+/// A body of its own: a slice would keep the whole receive buffer alive.
+fn body_of(frame: &Frame<'_>) -> Body {
+    Body::once(Bytes::copy_from_slice(frame.body))
+}
+
+/// Credit and data belong to streams, which are not agreed on; they may still cross the end of a call.
+fn check_stream(state: &mut State, id: StreamId) -> Result<(), Violation> {
+    if id == StreamId::CONNECTION || state.served.knows(id) {
+        return Ok(());
+    }
+    Err(Violation::Malformed("a frame of a stream, which was not agreed on"))
+}
+
+fn closed_by_peer(peer: &Peer, meta: &[u8]) -> Result<Closed, Violation> {
+    let (code, message) = CloseCode::read(meta)?;
+    Ok(Closed { reason: code.into(), message: format!("{peer} closed it: {message}") })
+}
+
+/// Takes a slot on another connection for a call that arrived here.
+fn open_relayed(
+    state: &mut State,
+    leg: &Leg,
+    from: &Leg,
+    id: StreamId,
+    frame: &Frame<'_>,
+    timeout_ms: u32,
+) -> Result<StreamId, Refused> {
+    let busy =
+        |what| Refused::new(Reason::OVERLOADED, Code::ResourceExhausted, format!("{} {what}", leg.peer));
+    if let Some(refused) = state.refuses_calls() {
+        Err(refused)
+    } else if timeout_ms == 0 {
+        let message = "the deadline passed before the call was handed on";
+        Err(Refused::new(Reason::DEADLINE, Code::DeadlineExceeded, message))
+    } else if frame.header.len as usize + STAMP_BYTES_MAX > leg.frame_bytes_max
+        || frame.meta.len() + STAMP_BYTES_MAX > META_BYTES_MAX
+    {
+        let message = format!("the call is larger than {} reads", leg.peer);
+        Err(Refused::new(Reason::TOO_LARGE, Code::ResourceExhausted, message))
+    } else if !state.out.has_room() {
+        Err(busy("reads too slowly"))
+    } else {
+        state
+            .opened
+            .open_relayed(from.clone(), id)
+            .ok_or_else(|| busy("has as many calls open as it takes at once"))
+    }
+}
+
+fn settle(state: &mut State, settled: Settled, effects: &mut Effects) {
+    for (id, task) in settled.tasks {
+        effects.aborts.extend(state.served.started(id, task));
+    }
+    for (id, leg, opened) in settled.relayed {
+        match opened {
+            Ok(there) if state.served.relayed(id, &leg, there) => {
+                effects.cancelled(Cancelled::Forward(leg, there), false);
+            }
+            Ok(_) => {}
+            Err(refused) => {
+                if state.served.end_there(id, &leg, None) {
+                    state.reject(id, &refused);
+                }
+            }
+        }
+    }
+}

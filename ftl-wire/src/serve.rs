@@ -1,0 +1,93 @@
+//! One call that is served in this process: a task of its own, which always leaves an end behind.
+
+use std::sync::Arc;
+
+use ftl_core::{Call, Code, Failure, VerbService};
+use tokio::task::AbortHandle;
+use tracing::Instrument;
+
+use crate::frame::{Outcome, Reason, Refused, StreamId};
+use crate::shared::{Queued, Shared};
+use crate::state::{End, Ending};
+
+/// Runs the service's future in a task. Aborting the task drops the future, and then ends the call.
+pub(crate) fn spawn(
+    shared: Arc<Shared>,
+    id: StreamId,
+    service: Arc<dyn VerbService>,
+    call: Call,
+) -> AbortHandle {
+    // At the level of errors, so that it is there whenever anything is logged at all: every line of a call names it.
+    let span = tracing::error_span!("call", request = %call.head.request, verb = %call.head.target);
+    let mut serving = Serving { shared, id, stage: Stage::Spawned };
+    let run = async move {
+        serving.stage = Stage::Running;
+        let outcome = service.call(call).await;
+        serving.end(&outcome).await;
+    };
+    tokio::spawn(run.instrument(span)).abort_handle()
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Stage {
+    Spawned,
+    Running,
+    Ended,
+}
+
+/// The duty to end a call, kept by whoever holds it: also when the verb panics, or its task is aborted.
+#[derive(Debug)]
+struct Serving {
+    shared: Arc<Shared>,
+    id: StreamId,
+    stage: Stage,
+}
+
+impl Serving {
+    async fn end(&mut self, outcome: &Outcome) {
+        loop {
+            let room = self.shared.queue_room.notified();
+            tokio::pin!(room);
+            // Before the look, so that no room that comes between is missed.
+            room.as_mut().enable();
+            if self.shared.answer(self.id, outcome) == Queued::Done {
+                self.stage = Stage::Ended;
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// How the call ended, of which only the future's end is known.
+    fn broken_off(&self, ending: Option<Ending>) -> End {
+        let ran = |code, message: &str| End { reason: None, failure: Failure::new(code, message) };
+        match (&self.stage, ending) {
+            (Stage::Spawned, Some(Ending::Cancelled)) => {
+                Refused::new(Reason::CANCELLED, Code::Cancelled, "cancelled before it started").into()
+            }
+            (Stage::Spawned, Some(Ending::Deadline)) => {
+                let message = "the deadline passed before it started";
+                Refused::new(Reason::DEADLINE, Code::DeadlineExceeded, message).into()
+            }
+            (Stage::Spawned, None) => {
+                Refused::new(Reason::DRAINING, Code::Unavailable, "the process is ending").into()
+            }
+            (_, Some(Ending::Cancelled)) => ran(Code::Cancelled, "cancelled by its caller"),
+            (_, Some(Ending::Deadline)) => ran(Code::DeadlineExceeded, "the deadline passed while it ran"),
+            (_, None) if std::thread::panicking() => {
+                let mut panicked = ran(Code::Internal, "the verb panicked");
+                panicked.failure = panicked.failure.passed_on();
+                panicked
+            }
+            (_, None) => ran(Code::Unavailable, "the process is ending"),
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if self.stage != Stage::Ended {
+            self.shared.broke_off(self.id, |ending| self.broken_off(ending));
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The one task of a connection: reads, lets the engine decide, writes everything queued with one call.
+//!
+//! One task, because a hand-over between a reader and a writer costs more than the work itself. It never stops reading
+//! because writing is blocked: two ends that did so would wait for each other.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::connection::{CloseReason, Closed, Peer};
+use crate::dispatch::Dispatch;
+use crate::engine::{Engine, Stop};
+use crate::frame::{HEADER_BYTES, Header};
+use crate::keepalive::{Due, Keepalive};
+use crate::limits::DEAD_AFTER;
+use crate::shared::Shared;
+use crate::state::{Drain, Effects, Phase, State};
+
+/// Rounds of reading and writing before other tasks of the thread have their turn.
+const ROUNDS_MAX: usize = 32;
+/// Space for one read.
+const READ_BYTES: usize = 64 << 10;
+
+/// The task of one connection.
+#[derive(Debug)]
+pub(crate) struct Task<S> {
+    io: S,
+    shared: Arc<Shared>,
+    engine: Engine,
+    incoming: Incoming,
+    writing: Writing,
+    keepalive: Keepalive,
+    timer: Pin<Box<Sleep>>,
+    /// Nothing more is written: the peer has seen the end of this direction.
+    hung_up: bool,
+    done: bool,
+}
+
+/// Bytes that were taken from the queue.
+#[derive(Debug, Default)]
+struct Writing {
+    bytes: Vec<u8>,
+    at: usize,
+    /// Bytes that the kernel has accepted, ever.
+    written: u64,
+}
+
+/// What the state says about the way on.
+#[derive(Debug)]
+struct Outlook {
+    next_tick: Option<Instant>,
+    /// Nothing more will be queued: hang up when all is written, and wait for the peer's end until then.
+    last: Option<Instant>,
+    overflows: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
+    pub(crate) fn new(io: S, shared: Arc<Shared>, dispatch: Arc<dyn Dispatch>) -> Self {
+        let now = Instant::now();
+        let patient = matches!(shared.peer, Peer::Deployment { .. });
+        Self {
+            io,
+            engine: Engine::new(shared.clone(), dispatch),
+            shared,
+            incoming: Incoming::default(),
+            writing: Writing::default(),
+            keepalive: Keepalive::new(patient, now),
+            timer: Box::pin(sleep_until(now)),
+            hung_up: false,
+            done: false,
+        }
+    }
+
+    fn drive(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Closed> {
+        for _ in 0..ROUNDS_MAX {
+            let read = self.read(cx)?;
+            let outlook = self.write(cx)?;
+            if !read && !self.keep_time(cx, &outlook)? {
+                return Ok(Poll::Pending);
+            }
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    /// Reads once, and lets the engine take what is whole. Answers whether anything came.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
+        let mut space = ReadBuf::new(self.incoming.space());
+        match Pin::new(&mut self.io).poll_read(cx, &mut space) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(())) if space.filled().is_empty() => return Err(self.hung_up_by_peer()),
+            Poll::Ready(Ok(())) => {
+                let read = space.filled().len();
+                self.incoming.filled(read);
+            }
+            Poll::Ready(Err(error)) => return Err(lost(format!("the socket failed: {error}"))),
+        }
+        let now = Instant::now();
+        self.keepalive.heard(now);
+        self.shared.note_heard(now);
+        match self.engine.receive(self.incoming.whole(), now) {
+            Ok(taken) => self.incoming.taken(taken),
+            Err(Stop::Closed(closed)) => return Err(closed),
+            Err(Stop::Violation(violation)) => {
+                self.incoming.clear();
+                if self.shared.with(|state| state.close(violation.clone().into(), now)) {
+                    tracing::warn!(peer = %self.shared.peer, "the protocol was violated: {violation}");
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes until nothing is queued or the kernel takes no more.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<Outlook, Closed> {
+        loop {
+            let outlook = self.take_queued(cx);
+            if outlook.overflows {
+                let message = format!("{} makes too much wait: it does not read", self.shared.peer);
+                return Err(Closed { reason: CloseReason::Overloaded, message });
+            }
+            let left = &self.writing.bytes[self.writing.at..];
+            if left.is_empty() {
+                if outlook.last.is_some() && !self.hung_up {
+                    // If it fails, the next read tells.
+                    self.hung_up = Pin::new(&mut self.io).poll_shutdown(cx).is_ready();
+                }
+                return Ok(outlook);
+            }
+            match Pin::new(&mut self.io).poll_write(cx, left) {
+                Poll::Pending => return Ok(outlook),
+                Poll::Ready(Ok(written)) if written > 0 => {
+                    self.writing.at += written;
+                    self.writing.written += written as u64;
+                }
+                Poll::Ready(Ok(_)) => return Err(lost("the socket takes no more bytes".to_owned())),
+                Poll::Ready(Err(error)) => return Err(lost(format!("the socket failed: {error}"))),
+            }
+        }
+    }
+
+    fn take_queued(&mut self, cx: &Context<'_>) -> Outlook {
+        let (writing, waker, hung_up) = (&mut self.writing, cx.waker(), self.hung_up);
+        let mut effects = Effects::default();
+        let (outlook, room) = self.shared.with(|state| {
+            if state.drain != Drain::No {
+                state.advance_drain(Instant::now(), &mut effects);
+            }
+            if writing.at == writing.bytes.len() && !hung_up {
+                state.take_out(writing.written, &mut writing.bytes);
+                writing.at = 0;
+            } else {
+                state.out.note_written(writing.written);
+            }
+            if !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+                state.waker = Some(waker.clone());
+            }
+            (Outlook::of(state), state.out.has_room_again())
+        });
+        if room {
+            self.shared.queue_room.notify_waiters();
+        }
+        effects.run(&self.shared);
+        outlook
+    }
+
+    /// Does what time calls for. Answers whether there may be something to write.
+    fn keep_time(&mut self, cx: &mut Context<'_>, outlook: &Outlook) -> Result<bool, Closed> {
+        if let Some(at) = outlook.next_tick
+            && at < self.timer.deadline()
+        {
+            self.timer.as_mut().reset(at);
+        }
+        if self.timer.as_mut().poll(cx).is_pending() {
+            return Ok(false);
+        }
+        let now = Instant::now();
+        if outlook.last.is_some_and(|by| by <= now) {
+            return Err(lost(format!("{} did not hang up in time", self.shared.peer)));
+        }
+        let mut effects = Effects::default();
+        let next_tick = self.shared.with(|state| {
+            if state.tick(now, &mut effects).is_err() {
+                let message = "more than half of all calls were cancelled and do not end".to_owned();
+                state.close(Closed { reason: CloseReason::StuckPeer, message }, now);
+            }
+            state.next_tick()
+        });
+        effects.run(&self.shared);
+        let alive = self.keep_alive(now)?;
+        self.timer.as_mut().reset(next_tick.map_or(alive, |at| at.min(alive)));
+        Ok(true)
+    }
+
+    /// Sends a PING if one is due. Answers when to look again.
+    fn keep_alive(&mut self, now: Instant) -> Result<Instant, Closed> {
+        loop {
+            match self.keepalive.due(now) {
+                Due::Nothing(until) => return Ok(until),
+                Due::Ping => {
+                    self.shared.with(|state| state.ping());
+                }
+                Due::Dead => {
+                    let message = format!("nothing was heard of {} for {DEAD_AFTER:?}", self.shared.peer);
+                    return Err(Closed { reason: CloseReason::Silent, message });
+                }
+            }
+        }
+    }
+
+    fn hung_up_by_peer(&self) -> Closed {
+        let peer = &self.shared.peer;
+        self.shared.with(|state| match (state.drain, state.peer_accepted) {
+            (Drain::Finished { .. }, _) => {
+                Closed { reason: CloseReason::Normal, message: "drained".to_owned() }
+            }
+            (_, Some(accepted)) if accepted < u64::MAX => {
+                Closed { reason: CloseReason::Normal, message: format!("{peer} drained") }
+            }
+            _ => lost(format!("{peer} hung up")),
+        })
+    }
+}
+
+impl<S> Task<S> {
+    fn die(&mut self, closed: Closed) {
+        if !self.done {
+            self.done = true;
+            self.shared.die(closed, self.writing.written);
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let task = self.get_mut();
+        match task.drive(cx) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(())) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Err(closed) => {
+                task.die(closed);
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl<S> Drop for Task<S> {
+    fn drop(&mut self) {
+        self.die(lost("the runtime of the connection ended".to_owned()));
+    }
+}
+
+impl Outlook {
+    fn of(state: &State) -> Self {
+        let last = match (&state.phase, state.drain) {
+            (&Phase::Closing(_, by), _) | (_, Drain::Finished { by }) => Some(by),
+            _ => None,
+        };
+        Self { next_tick: state.next_tick(), last, overflows: state.out.overflows() }
+    }
+}
+
+fn lost(message: String) -> Closed {
+    Closed { reason: CloseReason::Lost, message }
+}
+
+/// Bytes that arrived and are no whole frame yet.
+#[derive(Debug, Default)]
+struct Incoming {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Incoming {
+    /// Space for a read: for the rest of a frame whose header is there, and never too little.
+    fn space(&mut self) -> &mut [u8] {
+        if self.start == self.end {
+            self.clear();
+            if self.bytes.len() > READ_BYTES {
+                self.bytes = Vec::new();
+            }
+        }
+        let begun = &self.bytes[self.start..self.end];
+        let whole = begun.first_chunk::<HEADER_BYTES>().and_then(|bytes| Header::read(bytes).ok());
+        let missing = whole.map_or(0, |header| header.frame_len().saturating_sub(begun.len()));
+        let wanted = missing.max(READ_BYTES / 4);
+        if self.bytes.len() - self.end < wanted {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+            let len = self.bytes.len().max(READ_BYTES).max(self.end + wanted);
+            self.bytes.resize(len, 0);
+        }
+        &mut self.bytes[self.end..]
+    }
+
+    fn filled(&mut self, read: usize) {
+        self.end += read;
+    }
+
+    fn whole(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    fn taken(&mut self, taken: usize) {
+        self.start += taken;
+    }
+
+    fn clear(&mut self) {
+        (self.start, self.end) = (0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Kind, StreamId, Writer, flags};
+    use crate::limits::FRAME_BYTES_MAX;
+
+    /// Whatever the reads cut, the bytes come out as they went in, and no more space is taken than a frame needs.
+    #[test]
+    fn the_largest_frame_fits_and_its_space_is_given_back() {
+        let mut incoming = Incoming::default();
+        let mut frame = Vec::new();
+        Writer::begin(&mut frame, StreamId::from_raw(1 << 20), Kind::Reply, flags::END)
+            .body(&vec![7; FRAME_BYTES_MAX]);
+        let mut left = &frame[..];
+        while !left.is_empty() {
+            let space = incoming.space();
+            let read = space.len().min(left.len()).min(10_000);
+            space[..read].copy_from_slice(&left[..read]);
+            incoming.filled(read);
+            left = &left[read..];
+        }
+        assert_eq!(incoming.whole(), frame);
+        assert!(incoming.bytes.len() <= frame.len() + READ_BYTES);
+        incoming.taken(frame.len());
+        assert_eq!(incoming.space().len(), READ_BYTES);
+    }
+}

@@ -1,0 +1,174 @@
+//! Who is let in, and what everybody else is told.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests fail as tests do")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use ftl_core::key::{Instance, RunnerKey};
+use ftl_core::{Secret, VerbService};
+use ftl_wire::{
+    Address, CloseReason, DialError, HandshakeError, Identity, Listener, Options, Peer, accept_deployment,
+    dial,
+};
+use support::*;
+
+fn tcp(address: &Address) -> SocketAddr {
+    match address {
+        Address::Tcp(address) => *address,
+        other => panic!("{other}"),
+    }
+}
+
+/// Sends these bytes and reads everything until the other end hangs up.
+async fn say(address: SocketAddr, bytes: &'static [u8]) -> Vec<u8> {
+    tokio::task::spawn_blocking(move || {
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket.write_all(bytes).unwrap();
+        let mut heard = Vec::new();
+        let _ = socket.read_to_end(&mut heard);
+        heard
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_runner_and_its_controller_prove_themselves_to_each_other() {
+    for listener in [Listener::bind_private("c1").unwrap(), Listener::bind_tcp(0).unwrap()] {
+        let runners = Runners::new(echo());
+        let address = listen(listener, &runners, Options::default());
+        let runner = dial_as(41, &address, echo()).await;
+        assert_eq!(*runner.peer(), Peer::Controller);
+        let back = runners.first().await;
+        assert_eq!(*back.peer(), Peer::Runner { key: RunnerKey(41), instance: Instance([41; 16]) });
+        assert_eq!(bytes(runner.call(call("a.b", "up")).await), "up");
+        assert_eq!(bytes(back.call(call("a.b", "down")).await), "down");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_noticed_by_whoever_knows_the_right_one() {
+    let runners = Runners::new(echo());
+    let address = listen(Listener::bind_private("c1").unwrap(), &runners, Options::default());
+    let wrong = Identity::new(RunnerKey(41), Instance([0; 16]), Secret::new([0; 32]));
+    let error = dial(&address, &wrong, echo(), &Options::default()).await.unwrap_err();
+    assert!(matches!(error, DialError::Handshake(HandshakeError::Denied(_))), "{error:?}");
+    assert_eq!(runners.count(), 0);
+}
+
+#[tokio::test]
+async fn only_a_controller_that_proved_itself_can_end_a_runner() {
+    let runners = Runners::new(echo());
+    let address = listen(Listener::bind_private("c1").unwrap(), &runners, Options::default());
+    let error = dial(&address, &identity(100), echo(), &Options::default()).await.unwrap_err();
+    assert!(matches!(error, DialError::Gone), "{error:?}");
+
+    // An impostor says the same without a proof.
+    let impostor = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::Tcp(impostor.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut socket, _) = impostor.accept().unwrap();
+        let mut close = Vec::new();
+        ftl_wire::frame::CloseCode::Gone.write(&mut close, "go away");
+        socket.write_all(&close).unwrap();
+        let _ = socket.read_to_end(&mut Vec::new());
+    });
+    let error = dial(&address, &identity(1), echo(), &Options::default()).await.unwrap_err();
+    match error {
+        DialError::Handshake(HandshakeError::Refused(closed)) => assert_eq!(closed.reason, CloseReason::Gone),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn http_is_answered_with_where_to_go_and_garbage_with_the_end() {
+    let runners = Runners::new(echo());
+    let options = Options::default().with_http_api("http://127.0.0.1:8892");
+    let address = tcp(&listen(Listener::bind_tcp(0).unwrap(), &runners, options));
+    for request in [&b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..], b"POST /v1/call/a/b HTTP/1.1\r\n\r\n{}"] {
+        let answer = String::from_utf8(say(address, request).await).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.contains("http://127.0.0.1:8892"), "{answer}");
+    }
+    assert_eq!(say(address, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await, b"");
+    assert_eq!(say(address, b"FTLWgarbage!").await, b"");
+    assert_eq!(runners.asked.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_peer_may_send_4_kib_before_it_is_known() {
+    let runners = Runners::new(echo());
+    let address = tcp(&listen(Listener::bind_tcp(0).unwrap(), &runners, Options::default()));
+    static LARGE: [u8; 8192] = {
+        let mut bytes = [0; 8192];
+        let start = *b"FTLW\r\n\0\x01\x00\x20\x00\x00\0\0\0\0\x01\0\0\0";
+        let mut at = 0;
+        while at < start.len() {
+            bytes[at] = start[at];
+            at += 1;
+        }
+        bytes
+    };
+    let heard = say(address, &LARGE).await;
+    assert!(String::from_utf8_lossy(&heard).contains("4 KiB"), "{heard:?}");
+}
+
+#[tokio::test]
+async fn user_code_is_let_in_on_an_inherited_socket_only() {
+    let runners = Runners::new(echo());
+    let address = listen(Listener::bind_private("c1").unwrap(), &runners, Options::default());
+    let Address::Unix(path) = address else { panic!() };
+    let socket = std::os::unix::net::UnixStream::connect(path).unwrap();
+    let error = ftl_wire::dial_runner(socket, schema(), echo(), &Options::default()).await.unwrap_err();
+    assert!(
+        matches!(&error, HandshakeError::Refused(closed) if closed.reason == CloseReason::Denied),
+        "{error:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_not_waited_for() {
+    let (left, _right) = std::os::unix::net::UnixStream::pair().unwrap();
+    let start = tokio::time::Instant::now();
+    let error = accept_deployment(left, echo(), &Options::default()).await.unwrap_err();
+    assert!(matches!(error, HandshakeError::Timeout));
+    let took = start.elapsed().as_secs_f64();
+    assert!((5.0..7.0).contains(&took), "{took}");
+}
+
+#[tokio::test]
+async fn what_is_not_on_this_machine_is_not_dialled() {
+    let far = Address::Tcp("192.0.2.1:1".parse().unwrap());
+    let error = dial(&far, &identity(1), echo(), &Options::default()).await.unwrap_err();
+    assert!(matches!(error, DialError::NotLoopback(_)));
+}
+
+#[tokio::test]
+async fn connections_end_with_their_listener() {
+    let listener = Listener::bind_private("c1").unwrap();
+    let (address, runners) = (listener.address().clone(), Runners::new(echo()));
+    let serving = tokio::spawn(listener.serve(runners.clone(), Options::default()));
+    let runner = dial_as(1, &address, echo()).await;
+    serving.abort();
+    assert_eq!(runner.closed().await.reason, CloseReason::Lost);
+    let Address::Unix(path) = address else { panic!() };
+    until(|| !path.parent().unwrap().exists()).await;
+}
+
+#[tokio::test]
+async fn connections_end_with_their_runtime() {
+    let (left, right) = std::os::unix::net::UnixStream::pair().unwrap();
+    let other = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(ftl_wire::dial_runner(right, schema(), echo(), &Options::default())).unwrap()
+    });
+    let here = accept_deployment(left, echo(), &Options::default()).await.unwrap();
+    let there = tokio::task::spawn_blocking(|| other.join().unwrap()).await.unwrap();
+    assert_eq!(here.closed().await.reason, CloseReason::Lost);
+    assert_eq!(there.closed().await.reason, CloseReason::Lost);
+    assert!(!there.is_open());
+}
