@@ -69,7 +69,7 @@ impl Moment<'_> {
     fn last_error(&self, target: &Target) -> Option<String> {
         let refused = self.desired.staying(target).find_map(|slot| {
             let refusal = self.observed.creation(slot.key)?.refused.as_ref()?;
-            Some(format!("platform `{}`: {}", target.platform, refusal.message))
+            Some(format!("platform `{}`: {refusal}", target.platform))
         });
         refused
             .or_else(|| self.desired.ended.values().rev().find(|ended| failed(ended, target)).map(in_words))

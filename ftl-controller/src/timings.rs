@@ -194,7 +194,8 @@ impl Timings {
         self.provision.max(typical * 10)
     }
 
-    /// The deadline of a change that names none, on platforms of which the slowest usually starts in `typical`.
+    /// The deadline of a change that names none, on platforms of which the slowest usually starts in `typical`: long
+    /// enough for one start, and a minute (two starts) more.
     #[must_use]
     pub fn default_deadline(&self, typical: Duration) -> Duration {
         self.change_deadline.max(self.provision_for(typical) + self.start + self.start * 2)

@@ -30,7 +30,7 @@ pub enum Why {
     NeverReady,
     /// The platform refused to create it, for good.
     Refused,
-    /// It was no longer wanted and finished its calls.
+    /// It was no longer wanted, and no call was running on it any more.
     Drained,
     /// It was no longer wanted and did not finish in time.
     DrainCut,

@@ -21,7 +21,7 @@ use ftl_core::routing::Row;
 use crate::desired::{Desired, Slot};
 use crate::time::Time;
 use crate::timings::Timings;
-pub use platforms::{Creation, ListNumber, Listed, Listing, Refusal};
+pub use platforms::{Creation, ListNumber, Listed, Listing};
 pub use runners::{Refused, Seen, Stage};
 
 /// What the table routes: the serving modules with their versions, and the ready replicas.
@@ -184,15 +184,21 @@ impl Observed {
         self.platforms.iter()
     }
 
-    /// What a platform calls an instance, and which platform: from the answer to its creation or from a listing.
+    /// What a platform calls an instance, and which platform: from a listing or from the answer to its creation.
     #[must_use]
     pub fn instance(&self, key: RunnerKey) -> Option<(&PlatformName, &InstanceRef)> {
-        let listed = self.platforms.iter().find_map(|(name, listing)| Some((name, listing.get(key)?)));
-        let listed = listed.map(|(name, listed)| (name, &listed.instance));
-        listed.or_else(|| {
-            let creation = self.creations.get(&key)?;
-            Some((&creation.platform, creation.instance.as_ref()?))
-        })
+        let creation = self.creations.get(&key);
+        let created = creation.and_then(|creation| Some((&creation.platform, creation.instance.as_ref()?)));
+        self.listed(key).map(|(name, listed)| (name, &listed.instance)).or(created)
+    }
+
+    fn listed(&self, key: RunnerKey) -> Option<(&PlatformName, &Listed)> {
+        self.platforms.iter().find_map(|(name, listing)| Some((name, listing.get(key)?)))
+    }
+
+    fn platform_of(&self, key: RunnerKey) -> Option<&PlatformName> {
+        let created = self.creations.get(&key).map(|creation| &creation.platform);
+        created.or_else(|| self.listed(key).map(|(name, _)| name))
     }
 
     /// What a replica is doing, for people.

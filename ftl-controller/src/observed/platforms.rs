@@ -26,17 +26,8 @@ pub struct Creation {
     pub instance: Option<InstanceRef>,
     /// How long the platform wants to be left alone, if it said so.
     pub retry_after: Option<Duration>,
-    /// The platform's refusal, if asking again cannot help.
-    pub refused: Option<Refusal>,
-}
-
-/// A refusal for good, in the platform's words.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Its class.
-    pub kind: ErrorKind,
-    /// What it said.
-    pub message: String,
+    /// The platform's words, if it refused and asking again cannot help.
+    pub refused: Option<String>,
 }
 
 impl Creation {
@@ -134,7 +125,7 @@ impl Observed {
         if error.may_retry() {
             creation.retry_after = error.retry_after;
         } else if error.kind != ErrorKind::Stale {
-            creation.refused = Some(Refusal { kind: error.kind, message: error.message.clone() });
+            creation.refused = Some(error.message.clone());
         }
     }
 

@@ -208,7 +208,7 @@ impl Observed {
         let seen = self.seen.get_mut(&key).filter(newest).ok_or(Refused::Stale)?;
         seen.lost_at = Some(now);
         // A Runner that is killed loses its connection first: whether it ended is worth asking at once.
-        if let Some(platform) = self.creations.get(&key).map(|creation| creation.platform.clone()) {
+        if let Some(platform) = self.platform_of(key).cloned() {
             self.on_wake(&platform);
         }
         Ok(())

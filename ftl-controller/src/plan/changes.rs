@@ -44,7 +44,7 @@ fn is_ready(view: &View<'_>, want: &Want) -> bool {
 fn refusal(view: &View<'_>, change: &Change) -> Option<Reason> {
     let mut slots = change.wanted.values().flat_map(|want| view.desired.staying(&want.target));
     let refused = slots.find_map(|slot| view.observed.creation(slot.key)?.refused.as_ref())?;
-    Some(Reason::Refused(refused.message.clone()))
+    Some(Reason::Refused(refused.clone()))
 }
 
 /// Whether a target that is new was replaced too often. One that serves or is kept has proved itself.

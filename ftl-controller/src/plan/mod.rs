@@ -8,12 +8,26 @@
 //! The rules, in their order, each in its file:
 //!
 //! 0. A pause of this process moves the clocks: [`Observed::rebase`], before each plan.
-//! 1. Hold: a new epoch publishes nothing until those who served have reported again. ([`table`])
-//! 2. Each Rolling change commits, fails, or waits, on its own. ([`changes`])
-//! 3. – 5. Slots are added and drained until they are those that are wanted. ([`wants`])
-//! 6. The table is published. ([`table`])
-//! 7. – 8. Each slot is brought to what it shall be. ([`slots`])
-//! 9. – 10. What exists without a slot is stopped, recorded and removed; platforms are listed. ([`garbage`])
+//! 1. Hold: a new epoch publishes nothing until those who served have reported again. (`table`)
+//! 2. Each Rolling change commits, fails, or waits, on its own. (`changes`)
+//! 3. – 5. Slots are added and drained until they are those that are wanted. (`wants`)
+//! 6. The table is published. (`table`)
+//! 7. – 8. Each slot is brought to what it shall be. (`slots`)
+//! 9. – 10. What exists without a slot is stopped, recorded and removed; platforms are listed. (`garbage`)
+//!
+//! ```
+//! use std::time::Duration;
+//! use ftl_controller::{desired::Desired, observed::Observed, plan, time::Time, timings::Timings};
+//! use ftl_core::key::Epoch;
+//! use plan::{Action, plan};
+//!
+//! let (desired, now) = (Desired::new(), Time::from_micros(0));
+//! let local = ("local".parse().unwrap(), Duration::from_millis(500));
+//! let observed = Observed::new(Epoch(1), [local], now);
+//! let plan = plan(&desired, &observed, &Timings::default(), now);
+//! assert!(matches!(&plan.actions[..], [Action::Publish(empty), Action::List(_)] if empty.rows.is_empty()));
+//! assert!(plan.wake > now);
+//! ```
 
 mod changes;
 mod garbage;
@@ -48,7 +62,8 @@ pub enum Action {
     Deploy(RunnerKey),
     /// Send Drain to the slot's Runner; note [`Observed::drain_sent`].
     SendDrain(RunnerKey),
-    /// Ask the platform to stop an instance that must not exist; note [`Observed::stop_sent`].
+    /// Ask the platform to stop an instance that must not exist; note [`Observed::stop_sent`], and
+    /// [`Observed::on_wake`] when it answered, to see the end soon.
     Stop {
         /// Which platform.
         platform: PlatformName,

@@ -54,8 +54,8 @@ fn failure(view: &View<'_>, slot: &Slot) -> Option<End> {
 ///
 /// Its time runs from the platform's answer: a platform that is down delays, and gives nothing up.
 fn not_registered(view: &View<'_>, slot: &Slot, creation: &Creation) -> Option<End> {
-    if let Some(refusal) = &creation.refused {
-        return Some(End::of_refusal(&refusal.message));
+    if let Some(message) = &creation.refused {
+        return Some(End::of_refusal(message));
     }
     let listing = view.observed.platforms().find(|(name, _)| **name == slot.target.platform);
     let typical = listing.map(|(_, listing)| listing.start_typical).unwrap_or_default();
@@ -85,33 +85,43 @@ fn replace(view: &View<'_>, slot: &Slot, end: End) -> Action {
 /// Rule 8: a slot on its way out.
 fn take_down(view: &View<'_>, slot: &Slot) -> Option<Action> {
     let remove = |end| Action::Write(Transaction::Remove { key: slot.key, end, at: view.now() });
-    let seen = view.observed.seen(slot.key);
-    if let Some(Stage::Crashed(crash)) = seen.map(|seen| &seen.stage) {
-        return Some(remove(End::of_crash(crash)));
-    }
     if let Some(exit) = view.observed.end_of(slot.key) {
         return Some(remove(End::new(Why::Ended).with_exit(exit.clone())));
     }
-    // Who was never heard in this epoch may have served in the one before.
-    let heard = seen.map_or(view.observed.started(), |seen| seen.lost_at.unwrap_or(seen.heard));
-    if seen.is_some_and(|seen| seen.stage == Stage::Drained) {
-        Some(remove(End::new(Why::Drained)))
-    } else if view.reached(heard.plus(view.timings.lease)) {
-        Some(remove(End::new(Why::Silent)))
-    } else {
-        drain(view, slot, seen?)
-            .map(|cut| if cut { remove(End::new(Why::DrainCut)) } else { Action::SendDrain(slot.key) })
+    let Some(seen) = view.observed.seen(slot.key) else {
+        return unheard(view, slot).map(remove);
+    };
+    match &seen.stage {
+        Stage::Crashed(crash) => return Some(remove(End::of_crash(crash))),
+        Stage::Drained => return Some(remove(End::new(Why::Drained))),
+        Stage::Starting | Stage::Ready | Stage::Draining => {}
+    }
+    if view.reached(seen.lost_at.unwrap_or(seen.heard).plus(view.timings.lease)) {
+        return Some(remove(End::new(Why::Silent)));
+    }
+    match seen.drain_sent {
+        _ if !seen.is_connected() => None,
+        Some(at) => {
+            let cut = view.reached(at.plus(view.timings.grace).plus(view.timings.drain_slack));
+            cut.then(|| remove(End::new(Why::DrainCut)))
+        }
+        // Withdrawn first: a new epoch has withdrawn nothing before it published.
+        None => {
+            let withdrawn = view.observed.table().is_some() && !view.observed.routes_to(slot.key);
+            withdrawn.then_some(Action::SendDrain(slot.key))
+        }
     }
 }
 
-/// Whether to send Drain (`false`) or to wait no longer for its end (`true`).
-fn drain(view: &View<'_>, slot: &Slot, seen: &Seen) -> Option<bool> {
-    if !seen.is_connected() {
-        return None;
+/// The end of a slot whose Runner was not heard in this epoch. One of an earlier epoch may be serving still, and gets
+/// the time to say so.
+fn unheard(view: &View<'_>, slot: &Slot) -> Option<End> {
+    if let Some(message) = view.observed.creation(slot.key).and_then(|creation| creation.refused.as_ref()) {
+        return Some(End::of_refusal(message));
     }
-    match seen.drain_sent {
-        // Withdrawn first: nobody may route to it any more, and a new epoch has withdrawn nothing before it published.
-        None => (view.observed.table().is_some() && !view.observed.routes_to(slot.key)).then_some(false),
-        Some(at) => view.reached(at.plus(view.timings.grace).plus(view.timings.drain_slack)).then_some(true),
+    let started = view.observed.started();
+    if slot.created_at > started {
+        return Some(End::new(Why::Drained));
     }
+    view.reached(started.plus(view.timings.lease)).then(|| End::new(Why::Silent))
 }

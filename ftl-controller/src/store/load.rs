@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use ftl_core::deployment::DeploymentSpec;
 use ftl_core::key::{ChangeId, DeploymentId, Epoch, RunnerKey};
-use ftl_core::name::ModuleName;
+use ftl_core::name::{ChangeRequest, ModuleName};
 use serde::de::DeserializeOwned;
 use sqlx::{SqliteConnection, query_as, query_scalar};
 
@@ -52,22 +52,32 @@ async fn kept(connection: &mut SqliteConnection) -> Result<BTreeMap<ModuleName, 
     rows.into_iter().map(entry).collect()
 }
 
+#[derive(sqlx::FromRow)]
+struct ChangeRow {
+    id: i64,
+    state: String,
+    refusal: Option<String>,
+    deadline: i64,
+    created_at: i64,
+    commit_number: Option<i64>,
+}
+
 async fn changes(connection: &mut SqliteConnection) -> Result<BTreeMap<ChangeId, Change>, Fault> {
-    let rows: Vec<(i64, String, Option<String>, i64, i64, Option<i64>)> =
+    let rows: Vec<ChangeRow> =
         query_as("SELECT id, state, refusal, deadline, created_at, commit_number FROM change")
             .fetch_all(&mut *connection)
             .await?;
     let mut changes = BTreeMap::new();
-    for (id, state, refusal, deadline, created_at, commit) in rows {
-        let id = ChangeId(number(id)?);
+    for row in rows {
+        let id = ChangeId(number(row.id)?);
         let change = Change {
             id,
             wanted: BTreeMap::new(),
-            state: change_state(&state, refusal)?,
-            deadline: Time::from_micros(deadline),
-            created_at: Time::from_micros(created_at),
+            state: change_state(&row.state, row.refusal)?,
+            deadline: Time::from_micros(row.deadline),
+            created_at: Time::from_micros(row.created_at),
             prev: BTreeMap::new(),
-            commit: commit.map(number).transpose()?,
+            commit: row.commit_number.map(number).transpose()?,
         };
         changes.insert(id, change);
     }
@@ -75,8 +85,17 @@ async fn changes(connection: &mut SqliteConnection) -> Result<BTreeMap<ChangeId,
     Ok(changes)
 }
 
-/// A row of `change_module`: the change, what is wanted, and what served before, if anything did.
-type ModuleRow = (i64, String, String, i64, Option<String>, Option<String>, Option<i64>);
+/// What a change wants of one module, and what served before, if anything did.
+#[derive(sqlx::FromRow)]
+struct ModuleRow {
+    change_id: i64,
+    deployment: String,
+    platform: String,
+    replicas: i64,
+    prev_deployment: Option<String>,
+    prev_platform: Option<String>,
+    prev_replicas: Option<i64>,
+}
 
 async fn add_modules(
     connection: &mut SqliteConnection,
@@ -88,59 +107,82 @@ async fn add_modules(
     )
     .fetch_all(connection)
     .await?;
-    for (id, deployment, platform, replicas, prev_deployment, prev_platform, prev_replicas) in rows {
-        let Some(change) = changes.get_mut(&ChangeId(number(id)?)) else { continue };
-        let want = want(&deployment, &platform, replicas)?;
+    for row in rows {
+        let Some(change) = changes.get_mut(&ChangeId(number(row.change_id)?)) else { continue };
+        let want = want(&row.deployment, &row.platform, row.replicas)?;
+        let module = want.target.module().clone();
         if let (Some(deployment), Some(platform), Some(replicas)) =
-            (prev_deployment, prev_platform, prev_replicas)
+            (row.prev_deployment, row.prev_platform, row.prev_replicas)
         {
-            let prev = self::want(&deployment, &platform, replicas)?;
-            change.prev.insert(want.target.module().clone(), prev);
+            change.prev.insert(module.clone(), self::want(&deployment, &platform, replicas)?);
         }
-        change.wanted.insert(want.target.module().clone(), want);
+        change.wanted.insert(module, want);
     }
     Ok(())
 }
 
+#[derive(sqlx::FromRow)]
+struct SlotRow {
+    runner: i64,
+    deployment: String,
+    platform: String,
+    drain: i64,
+    attempts: i64,
+    not_before: i64,
+    created_at: i64,
+}
+
 async fn slots(connection: &mut SqliteConnection) -> Result<BTreeMap<RunnerKey, Slot>, Fault> {
-    let rows: Vec<(i64, String, String, i64, i64, i64, i64)> =
+    let rows: Vec<SlotRow> =
         query_as("SELECT runner, deployment, platform, drain, attempts, not_before, created_at FROM slot")
             .fetch_all(connection)
             .await?;
-    let mut slots = BTreeMap::new();
-    for (key, deployment, platform, drain, attempts, not_before, created_at) in rows {
+    let entry = |row: SlotRow| {
         let slot = Slot {
-            key: RunnerKey(number(key)?),
-            target: target(&deployment, &platform)?,
-            drain: drain != 0,
-            attempts: number(attempts)?,
-            not_before: Time::from_micros(not_before),
-            created_at: Time::from_micros(created_at),
+            key: RunnerKey(number(row.runner)?),
+            target: target(&row.deployment, &row.platform)?,
+            drain: row.drain != 0,
+            attempts: number(row.attempts)?,
+            not_before: Time::from_micros(row.not_before),
+            created_at: Time::from_micros(row.created_at),
         };
-        slots.insert(slot.key, slot);
-    }
-    Ok(slots)
+        Ok((slot.key, slot))
+    };
+    rows.into_iter().map(entry).collect()
+}
+
+#[derive(sqlx::FromRow)]
+struct EndedRow {
+    runner: i64,
+    deployment: String,
+    platform: String,
+    why: String,
+    exit_json: Option<String>,
+    tail: String,
+    complete: i64,
+    ended_at: i64,
 }
 
 async fn ended(connection: &mut SqliteConnection) -> Result<BTreeMap<RunnerKey, Ended>, Fault> {
-    let rows: Vec<(i64, String, String, String, Option<String>, String, i64, i64)> =
+    let rows: Vec<EndedRow> =
         query_as("SELECT runner, deployment, platform, why, exit_json, tail, complete, ended_at FROM ended")
             .fetch_all(connection)
             .await?;
-    let mut ended = BTreeMap::new();
-    for (key, deployment, platform, why, exit, tail, complete, at) in rows {
-        let exit = exit.map(|exit| json("exit", &exit)).transpose()?;
-        let end = End { why: text("end", &why)?, exit, tail: json("tail", &tail)? };
-        let key = RunnerKey(number(key)?);
-        let target = target(&deployment, &platform)?;
-        ended.insert(key, Ended { key, target, end, full: complete != 0, at: Time::from_micros(at) });
-    }
-    Ok(ended)
+    let entry = |row: EndedRow| {
+        let exit = row.exit_json.map(|exit| json("exit", &exit)).transpose()?;
+        let ended = Ended {
+            key: RunnerKey(number(row.runner)?),
+            target: target(&row.deployment, &row.platform)?,
+            end: End { why: text("end", &row.why)?, exit, tail: json("tail", &row.tail)? },
+            full: row.complete != 0,
+            at: Time::from_micros(row.ended_at),
+        };
+        Ok((ended.key, ended))
+    };
+    rows.into_iter().map(entry).collect()
 }
 
-async fn requests(
-    connection: &mut SqliteConnection,
-) -> Result<BTreeMap<ftl_core::name::ChangeRequest, Request>, Fault> {
+async fn requests(connection: &mut SqliteConnection) -> Result<BTreeMap<ChangeRequest, Request>, Fault> {
     let rows: Vec<(String, i64, String, i64)> =
         query_as("SELECT id, change_id, content, asked_at FROM request").fetch_all(connection).await?;
     let entry = |(id, change, content, at): (String, i64, String, i64)| {

@@ -344,11 +344,7 @@ impl World {
             Answer::CreateFailed(key, error) => observed.on_create_failed(*key, error),
             Answer::Purged(key) => observed.on_purged(&self.desired, &platform(side), *key),
             Answer::Listed(number, statuses) => {
-                let mut number = *number;
-                if self.broken == Broken::ListEpoch {
-                    number.epoch = observed.epoch();
-                }
-                observed.on_listed(&self.desired, &platform(side), number, statuses);
+                observed.on_listed(&self.desired, &platform(side), *number, statuses);
                 let slots = self.desired.slots.keys();
                 let ended = slots.filter(|key| observed.end_of(**key).is_some());
                 self.ghost.seen_ended.extend(ended);

@@ -170,6 +170,19 @@ fn a_restart_publishes_when_all_have_reported() {
     world.assert_kept();
 }
 
+/// Only who serves is waited for: a replica that never gets ready holds nobody.
+#[test]
+fn a_restart_waits_for_nobody_who_does_not_serve() {
+    let mut world = calm();
+    world.habits.insert(target("a", 2, 0).deployment, Habit::NeverReady);
+    ask(&mut world, 1, &[(target("a", 2, 0), 1)]);
+    world.run(3);
+    world.apply(Event::Restart);
+    let waited = world.run_until(20, |world| rows(world, "a") == 1 && rows(world, "b") == 1);
+    assert!(waited <= 2, "waited {waited} ticks");
+    world.assert_kept();
+}
+
 /// 4. The change that a plan would commit is superseded, or loses a replica, before it does.
 #[test]
 fn a_commit_is_planned_afresh() {

