@@ -503,6 +503,59 @@ fn old_attempts_do_not_bar_the_way_back() {
     world.assert_kept();
 }
 
+/// More replicas of what serves or is kept, while the ones that are there carry attempts from long ago.
+#[test]
+fn what_served_before_is_no_crash_loop() {
+    for version in [1, 2] {
+        let mut world = calm();
+        world.timings.keep = TICK * 60;
+        for _ in 0..3 {
+            let index = process_of(&world, "a");
+            world.apply(Event::Crash(index));
+            world.run_until(40, |world| rows(world, "a") == 1);
+        }
+        let there = ask(&mut world, 1, &[(target("a", version, 0), 1)]);
+        ends(&mut world, there, 40);
+        assert!(world.desired.slots.values().any(|slot| slot.attempts > 2));
+        let more = ask(&mut world, 2, &[(target("a", 1, 0), 2)]);
+        ends(&mut world, more, 40);
+        assert_eq!(state(&world, more), &ChangeState::Committed, "from version {version}");
+        world.assert_kept();
+    }
+}
+
+/// The table says which version serves even when no replica of it does.
+#[test]
+fn a_table_without_rows_names_the_new_version() {
+    let mut world = calm();
+    let index = process_of(&world, "a");
+    world.apply(Event::Down(0));
+    world.apply(Event::Kill(index));
+    world.run(12);
+    assert_eq!(rows(&world, "a"), 0);
+    let (change, asked) = (world.desired.next_change, target("a", 2, 1));
+    world.ops = vec![Op { request: 1, wanted: vec![(asked.clone(), 1)] }];
+    world.apply(Event::Op);
+    for _ in 0..400 {
+        if *state(&world, change) == ChangeState::Committed {
+            break;
+        }
+        let event = world.enabled().into_iter().find(|event| event.is_normal());
+        let idle = world.planned().unwrap().actions.is_empty();
+        world.apply(event.unwrap_or(if idle { Event::Tick } else { Event::Plan }));
+    }
+    assert_eq!(state(&world, change), &ChangeState::Committed);
+    let index = process_of(&world, "a");
+    let (key, session) = (world.processes[index].key, world.processes[index].session.unwrap());
+    let clock = world.clock();
+    observed(&mut world).on_disconnected(key, session, clock).unwrap();
+    let publishes = |action: &Action| match action {
+        Action::Publish(routes) => routes.modules.values().any(|id| *id == asked.deployment),
+        _ => false,
+    };
+    assert!(actions(&world).iter().any(publishes));
+}
+
 /// 20. A module moves to another platform, and is counted there.
 #[test]
 fn replicas_are_counted_per_platform() {
@@ -757,6 +810,16 @@ fn settle_waits_for_the_crash_that_comes() {
         ends(&mut world, change, 60);
         assert_eq!(state(&world, change), &state_then);
     }
+}
+
+/// What serves already need not settle again.
+#[test]
+fn more_of_what_serves_does_not_settle() {
+    let mut world = calm();
+    world.timings.settle = TICK * 12;
+    let change = ask(&mut world, 1, &[(target("a", 1, 0), 2)]);
+    assert!(ends(&mut world, change, 60) < 6);
+    assert_eq!(state(&world, change), &ChangeState::Committed);
 }
 
 /// A Runner that was ready for long enough begins to count its attempts anew.
