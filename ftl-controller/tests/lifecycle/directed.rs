@@ -261,6 +261,28 @@ fn the_newest_number_of_replicas_wins() {
     world.assert_kept();
 }
 
+/// Of a surplus, those leave that do not serve, and then the newest.
+#[test]
+fn the_surplus_that_leaves_is_what_is_missed_least() {
+    for oldest_is_away in [true, false] {
+        let mut world = serving(Timings::of_tick(TICK), 2, 1, 0);
+        world.budget = ALL;
+        let keys: Vec<RunnerKey> = world.desired.staying(&target("a", 1, 0)).map(|slot| slot.key).collect();
+        if oldest_is_away {
+            let index = world.processes.iter().position(|process| process.key == keys[0]).unwrap();
+            let (session, clock) = (world.processes[index].session.unwrap(), world.clock());
+            world.apply(Event::Cut(index));
+            observed(&mut world).on_disconnected(keys[0], session, clock).unwrap();
+        }
+        let fewer = ask(&mut world, 1, &[(target("a", 1, 0), 1)]);
+        ends(&mut world, fewer, 10);
+        let stays: Vec<RunnerKey> = world.desired.staying(&target("a", 1, 0)).map(|slot| slot.key).collect();
+        assert_eq!(stays, [keys[usize::from(oldest_is_away)]]);
+        world.finish();
+        world.assert_kept();
+    }
+}
+
 /// 8. An old Controller that was frozen wakes, and sees instances whose keys it never gave out.
 #[test]
 fn only_own_keys_are_collected() {
