@@ -105,8 +105,10 @@ fn a_late_disconnect_disconnects_nothing() {
     let mut world = calm();
     let index = process_of(&world, "a");
     let (key, old) = (world.processes[index].key, world.processes[index].session.unwrap());
+    let ready_at = observed(&mut world).seen(key).unwrap().ready_at;
     world.apply(Event::Disconnect(index));
     world.run(2);
+    assert_eq!(observed(&mut world).seen(key).unwrap().ready_at, ready_at, "it served all the time");
     let clock = world.clock();
     assert_eq!(observed(&mut world).on_disconnected(key, old, clock), Err(Refused::Stale));
     assert!(observed(&mut world).seen(key).unwrap().is_connected());
@@ -131,8 +133,10 @@ fn the_fence_names_what_it_refuses() {
     assert_eq!(report(key, epoch, Session(session.0 + 1)), Err(Refused::Stale));
     assert_eq!(report(RunnerKey(99), epoch, session), Err(Refused::Gone));
     assert_eq!(report(key, epoch, session), Ok(()));
-    let old = registration(1, Report::Ready);
-    assert_eq!(observed.on_register(&desired, key, session, &old, clock), Err(Refused::Stale));
+    let new = registration(1, Report::Ready);
+    assert_eq!(observed.on_register(&desired, key, session, &new, clock), Err(Refused::Stale));
+    assert_eq!(observed.on_register(&desired, RunnerKey(99), Session(999), &new, clock), Err(Refused::Gone));
+    assert!(observed.seen(RunnerKey(99)).is_none(), "and it is not remembered");
 }
 
 /// Two processes cannot be one replica.
@@ -180,6 +184,60 @@ fn a_restart_waits_for_nobody_who_does_not_serve() {
     world.apply(Event::Restart);
     let waited = world.run_until(20, |world| rows(world, "a") == 1 && rows(world, "b") == 1);
     assert!(waited <= 2, "waited {waited} ticks");
+    world.assert_kept();
+}
+
+/// Who of a surplus is to leave is decided when those who stay have reported.
+#[test]
+fn nothing_is_drained_while_the_table_is_held() {
+    let mut world = serving(Timings::of_tick(TICK), 2, 1, 0);
+    world.budget = ALL;
+    let wanted = target("a", 1, 0);
+    let keys: Vec<RunnerKey> = world.desired.staying(&wanted).map(|slot| slot.key).collect();
+    let away = world.processes.iter().position(|process| process.key == keys[0]).unwrap();
+    ask(&mut world, 1, &[(wanted.clone(), 1)]);
+    world.apply(Event::Plan);
+    assert_eq!(world.desired.staying(&wanted).count(), 2, "committed, and nobody drained yet");
+    world.apply(Event::Cut(away));
+    world.apply(Event::Restart);
+    world.run(20);
+    let stays: Vec<RunnerKey> = world.desired.staying(&wanted).map(|slot| slot.key).collect();
+    assert_eq!(stays, [keys[1]], "the one that reported");
+    world.assert_kept();
+}
+
+/// A replica on its way out that was not heard yet in this epoch may be serving still.
+#[test]
+fn a_restart_gives_the_draining_time_to_report() {
+    let mut world = calm();
+    let index = process_of(&world, "a");
+    let key = world.processes[index].key;
+    world.ghost.happened.term = true;
+    world.write(&Transaction::MarkDrain { key });
+    world.apply(Event::Restart);
+    world.apply(Event::Start);
+    for _ in 0..world.planned().unwrap().actions.len() {
+        world.apply(Event::Plan);
+    }
+    assert!(world.desired.slot(key).is_some());
+    world.run_until(30, |world| world.desired.slot(key).is_none());
+    world.assert_kept();
+    assert_eq!(world.desired.ended[&key].end.why, Why::Drained);
+    world.finish();
+    world.assert_kept();
+}
+
+/// A replica on its way out whose host is away is waited for no longer than its lease.
+#[test]
+fn the_draining_that_are_away_are_given_up() {
+    let mut world = calm();
+    let index = process_of(&world, "a");
+    let key = world.processes[index].key;
+    world.apply(Event::Cut(index));
+    world.write(&Transaction::MarkDrain { key });
+    let took = world.run_until(30, |world| world.desired.slot(key).is_none());
+    assert_eq!((took, world.desired.ended[&key].end.why), (6, Why::Silent));
+    world.finish();
     world.assert_kept();
 }
 
@@ -429,6 +487,25 @@ fn a_listing_of_another_epoch_is_not_the_newest() {
     let key = *desired.slots.keys().next().unwrap();
     let (_, listing) = observed(&mut world).platforms().next().unwrap();
     assert!(listing.get(key).is_some());
+
+    let index = world.processes.iter().position(|process| process.key == key).unwrap();
+    world.apply(Event::Kill(index));
+    let statuses = world.statuses(0);
+    assert!(!observed(&mut world).on_listed(&desired, &platform(0), old, &statuses));
+    assert!(observed(&mut world).end_of(key).is_some(), "but an end stays one, whoever asked");
+}
+
+/// The time that a Runner has to register runs from the first acknowledgement, and a repeated one does not prolong it.
+#[test]
+fn a_creation_is_acknowledged_once() {
+    let mut world = calm();
+    let index = process_of(&world, "a");
+    let (key, instance) = (world.processes[index].key, world.instance_ref(&world.processes[index]));
+    let acked_at = observed(&mut world).creation(key).unwrap().acked_at;
+    let later = world.clock();
+    observed(&mut world).on_created(key, instance, later);
+    assert!(acked_at.is_some_and(|at| at < later));
+    assert_eq!(observed(&mut world).creation(key).unwrap().acked_at, acked_at);
 }
 
 /// 15. {a} and {b} roll; then {a, b} is asked for.
