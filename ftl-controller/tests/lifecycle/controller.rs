@@ -216,6 +216,9 @@ impl World {
     fn send_drain(&mut self, key: RunnerKey) {
         let clock = self.clock();
         self.check_not_routed("Drain", key);
+        if self.ghost.routed.contains(&key) {
+            self.violated("P1", format!("Drain of key {key}, which routers still route to"));
+        }
         if let Some(seen) = self.controller.as_ref().unwrap().observed.seen(key) {
             let nonce = u32::from_le_bytes(seen.instance.0[..4].try_into().unwrap());
             self.ghost.drained.insert(nonce);
@@ -394,6 +397,7 @@ impl World {
         }
         self.check_rows(&rows);
         self.ghost.rows = rows;
+        self.ghost.routed = routes.rows.iter().map(|row| row.replica.runner).collect();
         let replicas = self.desired.serving.iter();
         self.ghost.lowest =
             replicas.map(|(module, want)| (module.clone(), usize::from(want.replicas))).collect();

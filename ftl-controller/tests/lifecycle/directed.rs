@@ -105,8 +105,10 @@ fn a_late_disconnect_disconnects_nothing() {
     let mut world = calm();
     let index = process_of(&world, "a");
     let (key, old) = (world.processes[index].key, world.processes[index].session.unwrap());
+    let ready_at = observed(&mut world).seen(key).unwrap().ready_at;
     world.apply(Event::Disconnect(index));
     world.run(2);
+    assert_eq!(observed(&mut world).seen(key).unwrap().ready_at, ready_at, "it served all the time");
     let clock = world.clock();
     assert_eq!(observed(&mut world).on_disconnected(key, old, clock), Err(Refused::Stale));
     assert!(observed(&mut world).seen(key).unwrap().is_connected());
@@ -131,8 +133,10 @@ fn the_fence_names_what_it_refuses() {
     assert_eq!(report(key, epoch, Session(session.0 + 1)), Err(Refused::Stale));
     assert_eq!(report(RunnerKey(99), epoch, session), Err(Refused::Gone));
     assert_eq!(report(key, epoch, session), Ok(()));
-    let old = registration(1, Report::Ready);
-    assert_eq!(observed.on_register(&desired, key, session, &old, clock), Err(Refused::Stale));
+    let new = registration(1, Report::Ready);
+    assert_eq!(observed.on_register(&desired, key, session, &new, clock), Err(Refused::Stale));
+    assert_eq!(observed.on_register(&desired, RunnerKey(99), Session(999), &new, clock), Err(Refused::Gone));
+    assert!(observed.seen(RunnerKey(99)).is_none(), "and it is not remembered");
 }
 
 /// Two processes cannot be one replica.
@@ -180,6 +184,60 @@ fn a_restart_waits_for_nobody_who_does_not_serve() {
     world.apply(Event::Restart);
     let waited = world.run_until(20, |world| rows(world, "a") == 1 && rows(world, "b") == 1);
     assert!(waited <= 2, "waited {waited} ticks");
+    world.assert_kept();
+}
+
+/// Who of a surplus is to leave is decided when those who stay have reported.
+#[test]
+fn nothing_is_drained_while_the_table_is_held() {
+    let mut world = serving(Timings::of_tick(TICK), 2, 1, 0);
+    world.budget = ALL;
+    let wanted = target("a", 1, 0);
+    let keys: Vec<RunnerKey> = world.desired.staying(&wanted).map(|slot| slot.key).collect();
+    let away = world.processes.iter().position(|process| process.key == keys[0]).unwrap();
+    ask(&mut world, 1, &[(wanted.clone(), 1)]);
+    world.apply(Event::Plan);
+    assert_eq!(world.desired.staying(&wanted).count(), 2, "committed, and nobody drained yet");
+    world.apply(Event::Cut(away));
+    world.apply(Event::Restart);
+    world.run(20);
+    let stays: Vec<RunnerKey> = world.desired.staying(&wanted).map(|slot| slot.key).collect();
+    assert_eq!(stays, [keys[1]], "the one that reported");
+    world.assert_kept();
+}
+
+/// A replica on its way out that was not heard yet in this epoch may be serving still.
+#[test]
+fn a_restart_gives_the_draining_time_to_report() {
+    let mut world = calm();
+    let index = process_of(&world, "a");
+    let key = world.processes[index].key;
+    world.ghost.happened.term = true;
+    world.write(&Transaction::MarkDrain { key });
+    world.apply(Event::Restart);
+    world.apply(Event::Start);
+    for _ in 0..world.planned().unwrap().actions.len() {
+        world.apply(Event::Plan);
+    }
+    assert!(world.desired.slot(key).is_some());
+    world.run_until(30, |world| world.desired.slot(key).is_none());
+    world.assert_kept();
+    assert_eq!(world.desired.ended[&key].end.why, Why::Drained);
+    world.finish();
+    world.assert_kept();
+}
+
+/// A replica on its way out whose host is away is waited for no longer than its lease.
+#[test]
+fn the_draining_that_are_away_are_given_up() {
+    let mut world = calm();
+    let index = process_of(&world, "a");
+    let key = world.processes[index].key;
+    world.apply(Event::Cut(index));
+    world.write(&Transaction::MarkDrain { key });
+    let took = world.run_until(30, |world| world.desired.slot(key).is_none());
+    assert_eq!((took, world.desired.ended[&key].end.why), (6, Why::Silent));
+    world.finish();
     world.assert_kept();
 }
 
@@ -259,6 +317,28 @@ fn the_newest_number_of_replicas_wins() {
     assert_eq!(world.desired.serving.values().next().unwrap().replicas, 2);
     world.finish();
     world.assert_kept();
+}
+
+/// Of a surplus, those leave that do not serve, and then the newest.
+#[test]
+fn the_surplus_that_leaves_is_what_is_missed_least() {
+    for oldest_is_away in [true, false] {
+        let mut world = serving(Timings::of_tick(TICK), 2, 1, 0);
+        world.budget = ALL;
+        let keys: Vec<RunnerKey> = world.desired.staying(&target("a", 1, 0)).map(|slot| slot.key).collect();
+        if oldest_is_away {
+            let index = world.processes.iter().position(|process| process.key == keys[0]).unwrap();
+            let (session, clock) = (world.processes[index].session.unwrap(), world.clock());
+            world.apply(Event::Cut(index));
+            observed(&mut world).on_disconnected(keys[0], session, clock).unwrap();
+        }
+        let fewer = ask(&mut world, 1, &[(target("a", 1, 0), 1)]);
+        ends(&mut world, fewer, 10);
+        let stays: Vec<RunnerKey> = world.desired.staying(&target("a", 1, 0)).map(|slot| slot.key).collect();
+        assert_eq!(stays, [keys[usize::from(oldest_is_away)]]);
+        world.finish();
+        world.assert_kept();
+    }
 }
 
 /// 8. An old Controller that was frozen wakes, and sees instances whose keys it never gave out.
@@ -407,6 +487,25 @@ fn a_listing_of_another_epoch_is_not_the_newest() {
     let key = *desired.slots.keys().next().unwrap();
     let (_, listing) = observed(&mut world).platforms().next().unwrap();
     assert!(listing.get(key).is_some());
+
+    let index = world.processes.iter().position(|process| process.key == key).unwrap();
+    world.apply(Event::Kill(index));
+    let statuses = world.statuses(0);
+    assert!(!observed(&mut world).on_listed(&desired, &platform(0), old, &statuses));
+    assert!(observed(&mut world).end_of(key).is_some(), "but an end stays one, whoever asked");
+}
+
+/// The time that a Runner has to register runs from the first acknowledgement, and a repeated one does not prolong it.
+#[test]
+fn a_creation_is_acknowledged_once() {
+    let mut world = calm();
+    let index = process_of(&world, "a");
+    let (key, instance) = (world.processes[index].key, world.instance_ref(&world.processes[index]));
+    let acked_at = observed(&mut world).creation(key).unwrap().acked_at;
+    let later = world.clock();
+    observed(&mut world).on_created(key, instance, later);
+    assert!(acked_at.is_some_and(|at| at < later));
+    assert_eq!(observed(&mut world).creation(key).unwrap().acked_at, acked_at);
 }
 
 /// 15. {a} and {b} roll; then {a, b} is asked for.
@@ -501,6 +600,59 @@ fn old_attempts_do_not_bar_the_way_back() {
     assert_eq!(state(&world, back), &ChangeState::Committed);
     assert_eq!(world.ghost.created, created, "and nothing was created");
     world.assert_kept();
+}
+
+/// More replicas of what serves or is kept, while the ones that are there carry attempts from long ago.
+#[test]
+fn what_served_before_is_no_crash_loop() {
+    for version in [1, 2] {
+        let mut world = calm();
+        world.timings.keep = TICK * 60;
+        for _ in 0..3 {
+            let index = process_of(&world, "a");
+            world.apply(Event::Crash(index));
+            world.run_until(40, |world| rows(world, "a") == 1);
+        }
+        let there = ask(&mut world, 1, &[(target("a", version, 0), 1)]);
+        ends(&mut world, there, 40);
+        assert!(world.desired.slots.values().any(|slot| slot.attempts > 2));
+        let more = ask(&mut world, 2, &[(target("a", 1, 0), 2)]);
+        ends(&mut world, more, 40);
+        assert_eq!(state(&world, more), &ChangeState::Committed, "from version {version}");
+        world.assert_kept();
+    }
+}
+
+/// The table says which version serves even when no replica of it does.
+#[test]
+fn a_table_without_rows_names_the_new_version() {
+    let mut world = calm();
+    let index = process_of(&world, "a");
+    world.apply(Event::Down(0));
+    world.apply(Event::Kill(index));
+    world.run(12);
+    assert_eq!(rows(&world, "a"), 0);
+    let (change, asked) = (world.desired.next_change, target("a", 2, 1));
+    world.ops = vec![Op { request: 1, wanted: vec![(asked.clone(), 1)] }];
+    world.apply(Event::Op);
+    for _ in 0..400 {
+        if *state(&world, change) == ChangeState::Committed {
+            break;
+        }
+        let event = world.enabled().into_iter().find(|event| event.is_normal());
+        let idle = world.planned().unwrap().actions.is_empty();
+        world.apply(event.unwrap_or(if idle { Event::Tick } else { Event::Plan }));
+    }
+    assert_eq!(state(&world, change), &ChangeState::Committed);
+    let index = process_of(&world, "a");
+    let (key, session) = (world.processes[index].key, world.processes[index].session.unwrap());
+    let clock = world.clock();
+    observed(&mut world).on_disconnected(key, session, clock).unwrap();
+    let publishes = |action: &Action| match action {
+        Action::Publish(routes) => routes.modules.values().any(|id| *id == asked.deployment),
+        _ => false,
+    };
+    assert!(actions(&world).iter().any(publishes));
 }
 
 /// 20. A module moves to another platform, and is counted there.
@@ -757,6 +909,16 @@ fn settle_waits_for_the_crash_that_comes() {
         ends(&mut world, change, 60);
         assert_eq!(state(&world, change), &state_then);
     }
+}
+
+/// What serves already need not settle again.
+#[test]
+fn more_of_what_serves_does_not_settle() {
+    let mut world = calm();
+    world.timings.settle = TICK * 12;
+    let change = ask(&mut world, 1, &[(target("a", 1, 0), 2)]);
+    assert!(ends(&mut world, change, 60) < 6);
+    assert_eq!(state(&world, change), &ChangeState::Committed);
 }
 
 /// A Runner that was ready for long enough begins to count its attempts anew.

@@ -45,8 +45,8 @@ pub(crate) fn serving(timings: Timings, a: u16, b: u16, b_on: usize) -> World {
     world.finish();
     world.assert_kept();
     let (rows, lowest) = (world.ghost.rows.clone(), world.ghost.lowest.clone());
-    let (deployed, log) = (world.ghost.deployed.clone(), world.ghost.log.clone());
-    world.ghost = Ghost { rows, lowest, deployed, log, ..Ghost::default() };
+    let Ghost { deployed, log, routed, .. } = world.ghost;
+    world.ghost = Ghost { rows, lowest, deployed, log, routed, ..Ghost::default() };
     world.sent.clear();
     world.trace.clear();
     world

@@ -232,6 +232,8 @@ pub(crate) struct Ghost {
     pub(crate) acked: Vec<u32>,
     pub(crate) carried_out: Vec<u32>,
     pub(crate) created: u32,
+    /// The keys that routers route to: those of the last table of any epoch.
+    pub(crate) routed: BTreeSet<RunnerKey>,
     /// Rows per module in the last table, and the lowest number wanted since.
     pub(crate) rows: BTreeMap<ModuleName, usize>,
     pub(crate) lowest: BTreeMap<ModuleName, usize>,
