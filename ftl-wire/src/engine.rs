@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use crate::connection::{Closed, Peer};
 use crate::dispatch::{Dispatch, HeadRef, Route, Stamp};
 use crate::frame::{
-    CallHead, CloseCode, Frame, Goaway, Kind, Reason, Refused, STAMP_BYTES_MAX, StreamId, Violation, decode,
-    flags, forward_call, owned_head, read_echo, write_unsupported,
+    CallHead, CloseCode, Frame, Goaway, Header, Kind, Reason, Refused, STAMP_BYTES_MAX, StreamId, Violation,
+    decode, flags, forward_call, owned_head, read_echo, write_unsupported,
 };
 use crate::limits::{BODY_BYTES_MAX, CALL_TIMEOUT_MAX, DEPTH_MAX, META_BYTES_MAX};
 use crate::shared::{Shared, reserved};
@@ -40,17 +40,19 @@ impl From<Violation> for Stop {
     }
 }
 
-/// Takes what arrives on one connection.
+/// Takes what arrives on one connection. The vectors are kept for their capacity.
 #[derive(Debug)]
 pub(crate) struct Engine {
     shared: Arc<Shared>,
     dispatch: Arc<dyn Dispatch>,
-    /// The frames of the current batch; kept for its capacity.
+    /// The frames of the current batch.
     arrived: Vec<Arrived>,
     /// Calls that tasks of this process are to serve.
-    starting: Vec<(StreamId, Arc<dyn VerbService>, Call)>,
+    starting: Vec<Starting>,
     /// What is to be handed on, by connection.
     legs: Vec<(Leg, Vec<Hop>)>,
+    spare_hops: Vec<Vec<Hop>>,
+    settling: Settling,
     effects: Effects,
 }
 
@@ -59,37 +61,67 @@ pub(crate) struct Engine {
 struct Arrived {
     /// Where it begins in the receive buffer.
     at: usize,
-    /// Where it goes, if it is a CALL.
-    verdict: Option<Verdict>,
+    header: Header,
+    verdict: Verdict,
 }
 
+/// Where a frame goes, as far as that can be said without the connection's state.
 #[derive(Debug)]
 enum Verdict {
-    Serve(Arc<dyn VerbService>, Call),
+    /// It is no call.
+    NoCall,
+    /// To a task of this process: that one of those that are to start.
+    Serve(usize),
+    /// On, with so many ms left.
     Relay(Leg, Stamp, u32),
-    Refuse(Refused),
+    Refuse(Box<Refused>),
+}
+
+/// A call that a task of this process is to serve.
+#[derive(Debug)]
+struct Starting {
+    id: StreamId,
+    service: Arc<dyn VerbService>,
+    call: Call,
+    accepted: bool,
 }
 
 /// A frame to be handed on.
 #[derive(Debug)]
-enum Hop {
-    /// A call that is `id` here, with so many ms left when it was read.
-    Call { at: usize, id: StreamId, stamp: Stamp, timeout_ms: u32 },
-    /// The end of a call that is `here` here and `there` there.
-    End { at: usize, here: StreamId, there: StreamId },
+struct Hop {
+    at: usize,
+    header: Header,
+    what: Handed,
+}
+
+#[derive(Debug)]
+enum Handed {
+    /// A call, with so many ms left when it was read.
+    Call(Stamp, u32),
+    /// The end of the call that has this id on the other connection.
+    End(StreamId),
 }
 
 /// What became of the calls that were handed on.
 #[derive(Debug, Default)]
-struct Settled {
+struct Settling {
     tasks: Vec<(StreamId, AbortHandle)>,
-    relayed: Vec<(StreamId, Leg, Result<StreamId, Refused>)>,
+    relayed: Vec<(StreamId, StreamId)>,
+    refused: Vec<(StreamId, Leg, Refused)>,
 }
 
 impl Engine {
     pub(crate) fn new(shared: Arc<Shared>, dispatch: Arc<dyn Dispatch>) -> Self {
-        let (arrived, starting, legs) = (Vec::new(), Vec::new(), Vec::new());
-        Self { shared, dispatch, arrived, starting, legs, effects: Effects::default() }
+        Self {
+            shared,
+            dispatch,
+            arrived: Vec::new(),
+            starting: Vec::new(),
+            legs: Vec::new(),
+            spare_hops: Vec::new(),
+            settling: Settling::default(),
+            effects: Effects::default(),
+        }
     }
 
     /// Takes all whole frames at the beginning of these bytes; answers how many bytes they are.
@@ -121,45 +153,52 @@ impl Engine {
                 Ok(None) => return (at, Ok(())),
                 Err(violation) => return (at, Err(violation)),
             };
-            let verdict =
-                match (frame.kind() == Some(Kind::Call)).then(|| self.judge(&frame, now)).transpose() {
-                    Ok(verdict) => verdict,
-                    Err(violation) => return (at, Err(violation)),
-                };
-            self.arrived.push(Arrived { at, verdict });
+            let verdict = match self.judge(&frame, now) {
+                Ok(verdict) => verdict,
+                Err(violation) => return (at, Err(violation)),
+            };
+            self.arrived.push(Arrived { at, header: frame.header, verdict });
             at += frame.header.frame_len();
         }
     }
 
-    /// Where a call goes, as far as that can be said without the connection's state.
-    fn judge(&self, frame: &Frame<'_>, now: Instant) -> Result<Verdict, Violation> {
-        let head = CallHead::read(frame.meta)?;
-        if let Some(refused) = refuse(&head, frame) {
-            return Ok(Verdict::Refuse(refused));
+    fn judge(&mut self, frame: &Frame<'_>, now: Instant) -> Result<Verdict, Violation> {
+        if frame.kind() != Some(Kind::Call) {
+            return Ok(Verdict::NoCall);
         }
-        Ok(match self.dispatch.dispatch(&HeadRef::new(&head)) {
-            Route::Serve(service) => match owned_head(&head, now) {
-                Ok(head) => Verdict::Serve(service, Call::new(head, body_of(frame))),
-                Err(refused) => Verdict::Refuse(refused),
-            },
-            Route::Relay { .. } if head.is_control() => Verdict::Refuse(reserved()),
+        let head = CallHead::read(frame.meta)?;
+        let verdict = match refuse(&head, frame) {
+            Some(refused) => Err(refused),
+            None => self.route(&head, frame, now),
+        };
+        Ok(verdict.unwrap_or_else(|refused| Verdict::Refuse(Box::new(refused))))
+    }
+
+    fn route(&mut self, head: &CallHead<'_>, frame: &Frame<'_>, now: Instant) -> Result<Verdict, Refused> {
+        match self.dispatch.dispatch(&HeadRef::new(head)) {
+            Route::Serve(service) => {
+                let call = Call::new(owned_head(head, now)?, body_of(frame));
+                self.starting.push(Starting { id: frame.header.id, service, call, accepted: false });
+                Ok(Verdict::Serve(self.starting.len() - 1))
+            }
+            Route::Relay { .. } if head.is_control() => Err(reserved()),
             Route::Relay { .. } if head.ttl == 0 => {
                 let message = "the call was handed on too often: do two relays route it to each other?";
-                Verdict::Refuse(Refused::new(Reason::TTL, Code::Internal, message))
+                Err(Refused::new(Reason::TTL, Code::Internal, message))
             }
             Route::Relay { to, stamp } => {
                 let longest = u32::try_from(CALL_TIMEOUT_MAX.as_millis()).unwrap_or(u32::MAX);
-                Verdict::Relay(to.into_shared(), stamp, head.timeout_ms.min(longest))
+                Ok(Verdict::Relay(to.into_shared(), stamp, head.timeout_ms.min(longest)))
             }
-            Route::Refuse(failure) => Verdict::Refuse(Refused::of(failure)),
-        })
+            Route::Refuse(failure) => Err(Refused::of(failure)),
+        }
     }
 
     fn apply(&mut self, state: &mut State, bytes: &[u8], arrived: Arrived) -> Result<(), Stop> {
-        let Some(frame) = decode(&bytes[arrived.at..])? else { return Ok(()) };
+        let frame = Frame::at(arrived.header, &bytes[arrived.at..]);
         let id = frame.header.id;
         match frame.kind() {
-            Some(Kind::Call) => self.apply_call(state, id, arrived)?,
+            Some(Kind::Call) => self.apply_call(state, arrived)?,
             Some(Kind::Reply | Kind::Fail | Kind::Error | Kind::Reject) => {
                 self.apply_end(state, &frame, arrived.at)?;
             }
@@ -193,7 +232,9 @@ impl Engine {
         Ok(())
     }
 
-    fn apply_call(&mut self, state: &mut State, id: StreamId, arrived: Arrived) -> Result<(), Violation> {
+    fn apply_call(&mut self, state: &mut State, arrived: Arrived) -> Result<(), Violation> {
+        let Arrived { at, header, verdict } = arrived;
+        let id = header.id;
         // The last GOAWAY has said that it never started.
         if state.drain.is_finished() {
             return Ok(());
@@ -203,31 +244,32 @@ impl Engine {
             state.reject(id, &refused);
             return Ok(());
         }
-        match arrived.verdict {
-            Some(Verdict::Serve(service, call)) => {
-                let deadline = call.head.deadline;
+        match verdict {
+            Verdict::Serve(index) => {
+                let starting = &mut self.starting[index];
+                starting.accepted = true;
+                let deadline = starting.call.head.deadline;
                 state.served.work(id, Worker::Here(deadline));
                 state.wake_at(deadline);
-                self.starting.push((id, service, call));
             }
-            Some(Verdict::Relay(to, stamp, timeout_ms)) => {
-                state.served.work(id, Worker::There(to.clone()));
-                self.hop(to, Hop::Call { at: arrived.at, id, stamp, timeout_ms });
+            Verdict::Relay(to, stamp, timeout_ms) => {
+                self.hop(&to, Hop { at, header, what: Handed::Call(stamp, timeout_ms) });
+                state.served.work(id, Worker::There(to));
             }
-            Some(Verdict::Refuse(refused)) => state.reject(id, &refused),
-            None => {}
+            Verdict::Refuse(refused) => state.reject(id, &refused),
+            Verdict::NoCall => {}
         }
         Ok(())
     }
 
     fn apply_end(&mut self, state: &mut State, frame: &Frame<'_>, at: usize) -> Result<(), Violation> {
-        let here = frame.header.id;
+        let header = frame.header;
         if !frame.has(flags::END) || frame.has(flags::STREAM) {
             return Err(Violation::Malformed("a streamed reply, which was not agreed on"));
         }
-        match state.opened.end(here, frame)? {
+        match state.opened.end(header.id, frame)? {
             Ended::Here(waker) => self.effects.wakers.extend(waker),
-            Ended::There(leg, there) => self.hop(leg, Hop::End { at, here, there }),
+            Ended::There(leg, there) => self.hop(&leg, Hop { at, header, what: Handed::End(there) }),
             Ended::Nowhere => {}
         }
         Ok(())
@@ -246,60 +288,87 @@ impl Engine {
         }
     }
 
-    fn hop(&mut self, to: Leg, hop: Hop) {
-        match self.legs.iter_mut().find(|(leg, _)| Arc::ptr_eq(leg, &to)) {
+    fn hop(&mut self, to: &Leg, hop: Hop) {
+        match self.legs.iter_mut().find(|(leg, _)| Arc::ptr_eq(leg, to)) {
             Some((_, hops)) => hops.push(hop),
-            None => self.legs.push((to, vec![hop])),
+            None => {
+                let mut hops = self.spare_hops.pop().unwrap_or_default();
+                hops.push(hop);
+                self.legs.push((to.clone(), hops));
+            }
         }
     }
 
     fn hand_on(&mut self, bytes: &[u8], now: Instant) {
-        if self.starting.is_empty() && self.legs.is_empty() {
-            return;
+        let settling = &mut self.settling;
+        for Starting { id, service, call, accepted } in self.starting.drain(..) {
+            if accepted {
+                settling.tasks.push((id, crate::serve::spawn(self.shared.clone(), id, service, call)));
+            }
         }
-        let mut settled = Settled::default();
-        for (id, service, call) in self.starting.drain(..) {
-            settled.tasks.push((id, crate::serve::spawn(self.shared.clone(), id, service, call)));
+        for (leg, mut hops) in self.legs.drain(..) {
+            hand_on_to(&leg, &self.shared, &mut hops, bytes, now, settling);
+            self.spare_hops.push(hops);
         }
-        for (leg, hops) in std::mem::take(&mut self.legs) {
-            self.hand_on_to(&leg, hops, bytes, now, &mut settled.relayed);
+        if !settling.is_empty() {
+            let effects = &mut self.effects;
+            self.shared.with(|state| settling.settle(state, effects));
         }
-        if settled.tasks.is_empty() && settled.relayed.is_empty() {
-            return;
-        }
-        let effects = &mut self.effects;
-        self.shared.with(|state| settle(state, settled, effects));
     }
+}
 
-    fn hand_on_to(
-        &self,
-        leg: &Leg,
-        hops: Vec<Hop>,
-        bytes: &[u8],
-        now: Instant,
-        relayed: &mut Vec<(StreamId, Leg, Result<StreamId, Refused>)>,
-    ) {
-        let resided = u32::try_from(Instant::now().saturating_duration_since(now).as_millis());
-        let from_user_code = matches!(self.shared.peer, Peer::Deployment { .. });
-        leg.wake_with(|state| {
-            for hop in hops {
-                // Every hop is a whole frame of this batch.
-                let (Hop::Call { at, .. } | Hop::End { at, .. }) = hop;
-                let Ok(Some(frame)) = decode(&bytes[at..]) else { continue };
-                match hop {
-                    Hop::End { here, there, .. } => leg.forward_end(state, &frame, there, &self.shared, here),
-                    Hop::Call { id, stamp, timeout_ms, .. } => {
-                        let left = timeout_ms.saturating_sub(*resided.as_ref().unwrap_or(&u32::MAX));
-                        let opened =
-                            open_relayed(state, leg, &self.shared, id, &frame, left).inspect(|there| {
-                                forward_call(state.out.queue(), &frame, *there, left, &stamp, from_user_code);
-                                state.opened.queued(*there, state.out.end());
-                            });
-                        relayed.push((id, leg.clone(), opened));
+/// Hands on what goes to one connection, all of it under one lock.
+fn hand_on_to(
+    leg: &Leg,
+    from: &Leg,
+    hops: &mut Vec<Hop>,
+    bytes: &[u8],
+    read_at: Instant,
+    settling: &mut Settling,
+) {
+    let resided = Instant::now().saturating_duration_since(read_at).as_millis();
+    let resided = u32::try_from(resided).unwrap_or(u32::MAX);
+    let from_user_code = matches!(from.peer, Peer::Deployment { .. });
+    leg.wake_with(|state| {
+        for Hop { at, header, what } in hops.drain(..) {
+            let frame = Frame::at(header, &bytes[at..]);
+            match what {
+                Handed::End(there) => leg.forward_end(state, &frame, there, from, header.id),
+                Handed::Call(stamp, timeout_ms) => {
+                    let left = timeout_ms.saturating_sub(resided);
+                    match open_relayed(state, leg, from, &frame, left) {
+                        Ok(there) => {
+                            forward_call(state.out.queue(), &frame, there, left, &stamp, from_user_code);
+                            state.opened.queued(there, state.out.end());
+                            settling.relayed.push((header.id, there));
+                        }
+                        Err(refused) => settling.refused.push((header.id, leg.clone(), refused)),
                     }
                 }
             }
-        });
+        }
+    });
+}
+
+impl Settling {
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty() && self.relayed.is_empty() && self.refused.is_empty()
+    }
+
+    fn settle(&mut self, state: &mut State, effects: &mut Effects) {
+        for (id, task) in self.tasks.drain(..) {
+            effects.aborts.extend(state.served.started(id, task));
+        }
+        for (id, there) in self.relayed.drain(..) {
+            if let Some(leg) = state.served.relayed(id, there) {
+                effects.cancelled(Cancelled::Forward(leg, there), false);
+            }
+        }
+        for (id, leg, refused) in self.refused.drain(..) {
+            if state.served.end_there(id, &leg, None) {
+                state.reject(id, &refused);
+            }
+        }
     }
 }
 
@@ -349,7 +418,6 @@ fn open_relayed(
     state: &mut State,
     leg: &Leg,
     from: &Leg,
-    id: StreamId,
     frame: &Frame<'_>,
     timeout_ms: u32,
 ) -> Result<StreamId, Refused> {
@@ -370,26 +438,7 @@ fn open_relayed(
     } else {
         state
             .opened
-            .open_relayed(from.clone(), id)
+            .open_relayed(from, frame.header.id)
             .ok_or_else(|| busy("has as many calls open as it takes at once"))
-    }
-}
-
-fn settle(state: &mut State, settled: Settled, effects: &mut Effects) {
-    for (id, task) in settled.tasks {
-        effects.aborts.extend(state.served.started(id, task));
-    }
-    for (id, leg, opened) in settled.relayed {
-        match opened {
-            Ok(there) if state.served.relayed(id, &leg, there) => {
-                effects.cancelled(Cancelled::Forward(leg, there), false);
-            }
-            Ok(_) => {}
-            Err(refused) => {
-                if state.served.end_there(id, &leg, None) {
-                    state.reject(id, &refused);
-                }
-            }
-        }
     }
 }

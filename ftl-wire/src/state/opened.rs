@@ -2,11 +2,10 @@
 
 use std::task::{Context, Poll, Waker};
 
-use ftl_core::CallError;
 use tokio::time::Instant;
 
 use super::{Effects, End, Leg};
-use crate::frame::{Frame, Outcome, StreamId, Violation, read_terminal};
+use crate::frame::{Frame, StreamId, Terminal, Violation, read_terminal};
 use crate::limits::CLOSING_MAX;
 
 /// Who waits for the end of a call.
@@ -16,7 +15,7 @@ enum Use {
     /// A caller in this process, who waits.
     Waiting(Option<Waker>),
     /// A caller in this process, who has not looked since the end came.
-    Answered(Outcome),
+    Answered(Terminal),
     /// A caller in this process, whose deadline passed, and who has not looked since.
     Expired,
     /// A caller at the other end of another connection, where the call has that id.
@@ -49,7 +48,7 @@ pub(crate) struct Ticket {
 #[derive(Debug)]
 pub(crate) enum Found {
     /// The end of the call.
-    Ended(Outcome),
+    Ended(Terminal),
     /// The deadline passed first.
     Expired,
 }
@@ -106,8 +105,8 @@ impl Opened {
     }
 
     /// Takes a slot for a call from another connection; `None` when all are taken.
-    pub(crate) fn open_relayed(&mut self, leg: Leg, id: StreamId) -> Option<StreamId> {
-        self.take_slot(Use::Relayed(leg, id), None)
+    pub(crate) fn open_relayed(&mut self, leg: &Leg, id: StreamId) -> Option<StreamId> {
+        self.take_slot(Use::Relayed(leg.clone(), id), None)
     }
 
     fn take_slot(&mut self, usage: Use, deadline: Option<Instant>) -> Option<StreamId> {
@@ -196,7 +195,7 @@ impl Opened {
                 let usage = std::mem::replace(&mut slot.usage, Use::Abandoned);
                 self.release(ticket.id);
                 match usage {
-                    Use::Answered(outcome) => Poll::Ready(Found::Ended(outcome)),
+                    Use::Answered(terminal) => Poll::Ready(Found::Ended(terminal)),
                     _ => Poll::Ready(Found::Expired),
                 }
             }
@@ -283,7 +282,7 @@ impl Opened {
             let id = StreamId::new(self.by_acceptor, slot.generation, index);
             match std::mem::replace(&mut slot.usage, Use::Abandoned) {
                 Use::Waiting(waker) => {
-                    slot.usage = Use::Answered(Err(CallError::Failed(end.failure)));
+                    slot.usage = Use::Answered(Terminal::Failed(Box::new(end.failure)));
                     effects.wakers.extend(waker);
                 }
                 Use::Relayed(leg, there) => {

@@ -138,17 +138,21 @@ impl Served {
         }
     }
 
-    /// Names the id that a call has on the other connection. Answers whether it is to be cancelled there already.
-    pub(crate) fn relayed(&mut self, id: StreamId, leg: &Leg, there: StreamId) -> bool {
-        let Some(entry) = self.entry(id) else { return false };
-        match &entry.stage {
-            Stage::Relaying { to, cancelled } if Arc::ptr_eq(to, leg) => {
-                let cancelled = *cancelled;
-                entry.stage = Stage::Relayed(leg.clone(), there);
-                cancelled
+    /// Names the id that a call has on the other connection. Answers the connection if it is to be cancelled there
+    /// already.
+    pub(crate) fn relayed(&mut self, id: StreamId, there: StreamId) -> Option<Leg> {
+        let entry = self.entry(id)?;
+        match std::mem::replace(&mut entry.stage, Stage::Closed) {
+            Stage::Relaying { to, cancelled } => {
+                let leg = cancelled.then(|| to.clone());
+                entry.stage = Stage::Relayed(to, there);
+                leg
             }
             // It has ended already.
-            _ => false,
+            other => {
+                entry.stage = other;
+                None
+            }
         }
     }
 
