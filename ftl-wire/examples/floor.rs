@@ -349,16 +349,8 @@ fn compare(rounds: usize) {
         for (index, name) in names.iter().enumerate() {
             // Children inherit where their parent may run.
             sched_setaffinity(None, &one_core).unwrap();
-            if std::env::var("MANY").is_err() {
-                let (_processes, path) = start(name, directory.path());
-                one[index].push(block_on(one_caller(path)));
-            } else {
-                one[index].push(Figures::default())
-            }
-            if std::env::var("ONLY").is_ok_and(|o| o != *name) {
-                many[index].push(Figures::default());
-                continue;
-            }
+            let (_processes, path) = start(name, directory.path());
+            one[index].push(block_on(one_caller(path)));
             sched_setaffinity(None, &everywhere).unwrap();
             let (_processes, path) = start(name, directory.path());
             many[index].push(block_on(many_callers(path)));

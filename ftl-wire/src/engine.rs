@@ -442,3 +442,218 @@ fn open_relayed(
             .ok_or_else(|| busy("has as many calls open as it takes at once"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{CloseReason, Connection};
+    use crate::frame::{Terminal, Terms, Writer};
+    use crate::shared::Established;
+    use crate::state::{Drain, Found, Ticket};
+    use ftl_core::{Fate, Head};
+    use proptest::prelude::*;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    fn shared(peer: Peer, acceptor: bool) -> Arc<Shared> {
+        let terms = Terms::default();
+        Shared::new(Established { peer, origin: "test".to_owned(), acceptor, terms })
+    }
+
+    #[derive(Debug)]
+    struct To(Option<Arc<Shared>>);
+
+    impl Dispatch for To {
+        fn dispatch(&self, _: &HeadRef<'_>) -> Route {
+            match &self.0 {
+                Some(to) => Route::Relay { to: Connection::new(to.clone()), stamp: Stamp::default() },
+                None => Route::Refuse(Failure::new(Code::Unimplemented, "nobody").not_started(false)),
+            }
+        }
+    }
+
+    /// One end of a connection without I/O.
+    struct End {
+        shared: Arc<Shared>,
+        engine: Engine,
+        /// Bytes that left and have not arrived.
+        under_way: Vec<u8>,
+        sent: u64,
+    }
+
+    impl End {
+        fn new(peer: Peer, acceptor: bool, to: Option<Arc<Shared>>) -> Self {
+            let shared = shared(peer, acceptor);
+            let engine = Engine::new(shared.clone(), Arc::new(To(to)));
+            Self { shared, engine, under_way: Vec::new(), sent: 0 }
+        }
+
+        /// What the task does after every turn: goes on with the drain, and writes.
+        fn flush(&mut self) {
+            let (mut buffer, mut effects) = (Vec::new(), Effects::default());
+            self.shared.with(|state| {
+                state.advance_drain(Instant::now(), &mut effects);
+                state.take_out(self.sent, &mut buffer);
+            });
+            effects.run(&self.shared);
+            self.sent += buffer.len() as u64;
+            self.under_way.extend_from_slice(&buffer);
+        }
+
+        /// Lets the first frame arrive at the other end; answers whether there was one.
+        fn arrive(&mut self, at: &mut End) -> bool {
+            self.flush();
+            let Some(frame) = decode(&self.under_way).unwrap() else { return false };
+            let len = frame.header.frame_len();
+            let bytes: Vec<u8> = self.under_way.drain(..len).collect();
+            assert_eq!(at.engine.receive(&bytes, Instant::now()).unwrap(), len);
+            true
+        }
+    }
+
+    /// A caller, and a relay that will drain, in front of a callee that this test plays.
+    struct World {
+        caller: End,
+        relay: End,
+        callee: End,
+        calls: Vec<Ticket>,
+        refused: usize,
+        /// Calls that reached the callee.
+        ran: Vec<StreamId>,
+        answered: usize,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let callee = End::new(Peer::ParentRunner, true, None);
+            let relay = End::new(Peer::Controller, true, Some(callee.shared.clone()));
+            let caller = End::new(Peer::Controller, false, None);
+            Self { caller, relay, callee, calls: Vec::new(), refused: 0, ran: Vec::new(), answered: 0 }
+        }
+
+        fn step(&mut self, step: u8) {
+            match step {
+                0 => self.open(),
+                1 => drop(self.caller.arrive(&mut self.relay)),
+                2 => drop(self.relay.arrive(&mut self.caller)),
+                3 => self.answer(),
+                _ => {
+                    let now = Instant::now();
+                    self.relay.shared.with(|state| state.begin_drain(now + Duration::from_secs(60), now));
+                }
+            }
+        }
+
+        fn open(&mut self) {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            let head = Head::new("a.b".parse().unwrap(), "r".parse().unwrap(), deadline);
+            match self.caller.shared.open(&Call::new(head, Body::once("{}")), 60_000) {
+                Ok(ticket) => self.calls.push(ticket),
+                Err(_) => self.refused += 1,
+            }
+        }
+
+        /// The callee reads what has reached it, and answers its oldest call.
+        fn answer(&mut self) {
+            self.callee.flush();
+            while let Some(frame) = decode(&self.callee.under_way).unwrap() {
+                let (id, len) = (frame.header.id, frame.header.frame_len());
+                assert_eq!(frame.kind(), Some(Kind::Call));
+                self.ran.push(id);
+                self.callee.under_way.drain(..len);
+            }
+            if let Some(&id) = self.ran.get(self.answered) {
+                self.answered += 1;
+                let mut bytes = Vec::new();
+                Writer::begin(&mut bytes, id, Kind::Reply, flags::END).body(b"{}");
+                self.callee.engine.receive(&bytes, Instant::now()).unwrap();
+            }
+        }
+
+        /// Lets everything happen that is still to happen; the relay hangs up when its drain is finished.
+        fn finish(&mut self) {
+            self.step(4);
+            for _ in 0..1000 {
+                let moved = self.caller.arrive(&mut self.relay) | self.relay.arrive(&mut self.caller);
+                self.answer();
+                let drained = self.relay.shared.with(|state| matches!(state.drain, Drain::Finished { .. }));
+                if drained && !moved && self.answered == self.ran.len() {
+                    break;
+                }
+            }
+            let closed = Closed { reason: CloseReason::Normal, message: "drained".to_owned() };
+            self.caller.shared.die(closed, self.caller.sent);
+        }
+
+        /// Every call got its reply, or certainly never started and may be tried elsewhere.
+        fn check(&mut self) {
+            let mut replies = 0;
+            for ticket in &self.calls {
+                let look = &mut Context::from_waker(Waker::noop());
+                match self.caller.shared.with(|state| state.opened.poll(*ticket, look)) {
+                    Poll::Ready(Found::Ended(Terminal::Reply(_))) => replies += 1,
+                    Poll::Ready(Found::Ended(Terminal::Failed(failure))) => {
+                        assert_eq!(failure.fate, Fate::NotStarted { elsewhere: true }, "{failure:?}");
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(replies, self.ran.len(), "what is said not to have started did not run");
+        }
+    }
+
+    fn drained_with_zero_failures(steps: &[u8]) {
+        let mut world = World::new();
+        steps.iter().for_each(|step| world.step(*step));
+        world.finish();
+        world.check();
+    }
+
+    /// Two calls, their frames, their answers and GOAWAY in every order.
+    #[test]
+    fn drain_zero_failures() {
+        let mut steps = [0u8; 7];
+        loop {
+            drained_with_zero_failures(&steps);
+            let Some(digit) = steps.iter().rposition(|step| *step < 4) else { break };
+            steps[digit] += 1;
+            steps[digit + 1..].fill(0);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn drain_zero_failures_of_many_calls(steps in prop::collection::vec(0u8..5, 0..80)) {
+            drained_with_zero_failures(&steps);
+        }
+
+        /// Whatever arrives, nothing panics, and nothing is taken beyond what arrived.
+        #[test]
+        fn decode_total(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let mut end = End::new(Peer::Controller, true, None);
+            if let Ok(taken) = end.engine.receive(&bytes, Instant::now()) {
+                prop_assert!(taken <= bytes.len());
+            }
+        }
+
+        /// The same from bytes that look like frames for longer.
+        #[test]
+        fn decode_total_of_damaged_frames(
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            kinds in prop::collection::vec(any::<u8>(), 1..6),
+            meta in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let mut bytes = Vec::new();
+            for (slot, kind) in kinds.iter().enumerate() {
+                let id = if *kind < 0x10 { StreamId::CONNECTION } else { StreamId::new(false, 1, slot) };
+                Writer::begin_raw(&mut bytes, id, *kind, flags::END).bytes(&meta).body(b"{}");
+            }
+            for (at, byte) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let mut end = End::new(Peer::Controller, true, None);
+            let _ = end.engine.receive(&bytes, Instant::now());
+        }
+    }
+}

@@ -254,3 +254,72 @@ fn stop(stage: Stage) -> Cancelled {
         Stage::Closed | Stage::Serving { task: None, .. } | Stage::Relaying { .. } => Cancelled::Nothing,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(generation: u16, slot: usize) -> StreamId {
+        StreamId::new(false, generation, slot)
+    }
+
+    fn here() -> Worker {
+        Worker::Here(Instant::now())
+    }
+
+    #[test]
+    fn a_slot_at_the_limit_breaks_the_protocol() {
+        let mut served = Served::new(false);
+        served.begin(id(1, OPEN_CALLS_MAX - 1)).unwrap();
+        assert!(served.begin(id(1, OPEN_CALLS_MAX)).is_err());
+        assert!(served.begin(StreamId::new(true, 1, 0)).is_err(), "an id that only this end may give");
+    }
+
+    #[test]
+    fn a_slot_is_used_again_only_after_its_end_and_under_another_generation() {
+        let mut served = Served::new(false);
+        served.begin(id(1, 0)).unwrap();
+        served.work(id(1, 0), here());
+        assert!(served.begin(id(2, 0)).is_err(), "still open");
+        served.end_here(id(1, 0)).unwrap();
+        assert!(served.begin(id(1, 0)).is_err(), "the generation of the last call");
+        served.begin(id(2, 0)).unwrap();
+    }
+
+    #[test]
+    fn a_call_ends_once_whoever_ends_it() {
+        let mut served = Served::new(false);
+        served.begin(id(1, 0)).unwrap();
+        served.work(id(1, 0), here());
+        assert_eq!(served.end_here(id(1, 0)), Ok(None));
+        assert_eq!(served.end_here(id(1, 0)), Err(()));
+        assert!(served.end(id(1, 0)).is_none());
+        assert_eq!(served.open(), 0);
+    }
+
+    /// Only the last closed generation may still be spoken of: the frame crossed the terminal.
+    #[test]
+    fn a_cancel_may_cross_the_end_of_its_call() {
+        let mut served = Served::new(false);
+        served.begin(id(1, 0)).unwrap();
+        served.work(id(1, 0), here());
+        served.end_here(id(1, 0)).unwrap();
+        assert!(matches!(served.cancel(id(1, 0)), Ok(Cancelled::Nothing)));
+        served.begin(id(2, 0)).unwrap();
+        served.work(id(2, 0), here());
+        assert!(served.cancel(id(1, 0)).is_err(), "two calls ago");
+        assert!(served.cancel(id(1, 7)).is_err(), "never opened");
+        assert_eq!(served.open(), 1);
+    }
+
+    #[test]
+    fn the_deadline_ends_a_call_once() {
+        let mut served = Served::new(false);
+        let now = Instant::now();
+        served.begin(id(1, 0)).unwrap();
+        served.work(id(1, 0), Worker::Here(now));
+        assert_eq!(served.expire(now - std::time::Duration::from_millis(1)).1, Some(now));
+        assert_eq!(served.expire(now).1, None);
+        assert_eq!(served.end_here(id(1, 0)), Ok(Some(Ending::Deadline)));
+    }
+}
