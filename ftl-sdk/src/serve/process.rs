@@ -166,6 +166,23 @@ impl fmt::Debug for Process {
     }
 }
 
+/// What is outside of a process that is alone.
+#[derive(Debug)]
+pub(super) struct Nowhere;
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl VerbService for Nowhere {
+    async fn ping(&self, _deadline: Instant) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn call(&self, call: Call) -> Result<Reply, CallError> {
+        let message = format!("the module `{}` is not in this process", call.head.target.module);
+        Err(Failure::new(Code::NotFound, message).not_started(false).into())
+    }
+}
+
 /// Calls that come from the Runner: they end here, whatever they name.
 #[derive(Debug)]
 pub(super) struct Inward(pub(super) Arc<Process>);

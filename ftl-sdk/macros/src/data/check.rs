@@ -74,7 +74,7 @@ enum Place {
     Field,
 }
 
-/// The rules that need no understanding of serde's attributes. That a union is no data, serde says itself.
+/// The rules that need no understanding of serde's attributes.
 pub(crate) fn before_serde(
     package: &Package,
     kind: Kind,

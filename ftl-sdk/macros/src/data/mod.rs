@@ -41,6 +41,10 @@ fn derive(package: &Package, kind: Kind, options: TokenStream, item: TokenStream
         let errors = errors.into_tokens();
         return quote!(#item #errors);
     };
+    if let syn::Data::Union(data) = &input.data {
+        errors.at(data.union_token, "a union does not say what it holds: use an enum");
+        return expand::fallback(kind, &options, &input, errors);
+    }
     check::before_serde(package, kind, &options, &input, &mut errors);
     let passing = match kind {
         Kind::Data => Passing::default(),
