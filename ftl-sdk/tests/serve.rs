@@ -43,7 +43,8 @@ pub async fn blocks() {
 /// What a process started from here has open.
 #[ftl::verb(blocking)]
 pub async fn descendants() -> String {
-    let listed = Command::new("ls").args(["-l", "/proc/self/fd"]).stderr(Stdio::null()).output();
+    let mut list = Command::new("ls");
+    let listed = list.args(["-l", "/proc/self/fd"]).stdin(Stdio::inherit()).stderr(Stdio::null()).output();
     String::from_utf8_lossy(&listed.unwrap().stdout).into_owned()
 }
 

@@ -82,5 +82,5 @@ pub fn data(options: TokenStream, item: TokenStream) -> TokenStream {
 /// variant.
 #[proc_macro_attribute]
 pub fn error(options: TokenStream, item: TokenStream) -> TokenStream {
-    data::error(&Package::current(), options.into(), item.into()).into()
+    data::error(&Package::current().with_dependencies(), options.into(), item.into()).into()
 }

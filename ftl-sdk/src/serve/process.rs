@@ -98,7 +98,14 @@ impl Process {
             timeout_at(deadline, caught(self.watched.watch(target.clone(), request, running))).await
         };
         match ended {
-            Ok(Ok(result)) => result,
+            Ok(Ok(result)) => {
+                if let Err(CallError::Failed(failure)) = &result
+                    && failure.code == Code::Internal
+                {
+                    error!("failed: {failure}");
+                }
+                result
+            }
             Ok(Err(_)) => {
                 let message = format!("the verb `{target}` panicked; its log says where");
                 Err(Failure::new(Code::Internal, message).passed_on().into())
