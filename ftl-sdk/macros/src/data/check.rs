@@ -74,7 +74,7 @@ enum Place {
     Field,
 }
 
-/// The rules that need no understanding of serde's attributes. That a union is no data, serde says itself.
+/// The rules that need no understanding of serde's attributes.
 pub(crate) fn before_serde(
     package: &Package,
     kind: Kind,
@@ -93,6 +93,9 @@ pub(crate) fn before_serde(
         let message =
             "data has no generic parameters yet: write one type for each use, or own what is borrowed";
         errors.at(&input.generics, message);
+    }
+    if kind == Kind::Error {
+        check_texts(input, errors);
     }
     check_derives(input, errors);
     check_options(options, errors);
@@ -113,6 +116,21 @@ pub(crate) fn after_serde(container: &Container<'_>, errors: &mut Errors) {
             check_fields(*style, fields, errors);
         }
         Data::Enum(variants) => variants.iter().for_each(|variant| check_variant(variant, errors)),
+    }
+}
+
+/// thiserror takes a text for the whole enum, too.
+fn check_texts(input: &DeriveInput, errors: &mut Errors) {
+    let has_text = |attrs: &[Attribute]| attrs.iter().any(|attr| attr.path().is_ident("error"));
+    let syn::Data::Enum(data) = &input.data else { return };
+    if has_text(&input.attrs) {
+        return;
+    }
+    for variant in data.variants.iter().filter(|variant| !has_text(&variant.attrs)) {
+        errors.at(
+            &variant.ident,
+            "every variant of an error says what happened: write `#[error(\"…\")]` above it",
+        );
     }
 }
 

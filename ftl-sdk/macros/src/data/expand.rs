@@ -11,7 +11,7 @@ use super::check::COMMON_TRAITS;
 use super::failure::Passing;
 use super::model::{Data, Field, Fields, Shape, Tagging, Variant};
 use super::options::Options;
-use crate::diagnostics::{Errors, projection};
+use crate::diagnostics::projection;
 
 /// The user's item with the derives it needs.
 pub(crate) fn base(kind: Kind, options: &Options, input: &DeriveInput) -> TokenStream {
@@ -25,7 +25,7 @@ pub(crate) fn base(kind: Kind, options: &Options, input: &DeriveInput) -> TokenS
 }
 
 /// The traits that are derived because nobody else does.
-fn common_traits(options: &Options, input: &DeriveInput) -> Vec<Ident> {
+pub(super) fn common_traits(options: &Options, input: &DeriveInput) -> Vec<Ident> {
     let missing = COMMON_TRAITS.iter().filter(|name| !is_derived(input, name) && !is_manual(options, name));
     missing.map(|name| format_ident!("{name}")).collect()
 }
@@ -55,86 +55,8 @@ pub(crate) fn data(kind: Kind, data: &Data, passing: &Passing, base: &TokenStrea
     }
 }
 
-/// The user's item, all mistakes, and stand-ins that keep everything that uses the type silent.
-///
-/// serde's own derive would complain about the same attributes again, so its traits are stood in for, too.
-pub(crate) fn fallback(kind: Kind, options: &Options, input: &DeriveInput, errors: Errors) -> TokenStream {
-    let (ident, errors) = (&input.ident, errors.into_tokens());
-    let mut bare = input.clone();
-    remove_attributes(&mut bare);
-    if !input.generics.params.is_empty() || matches!(input.data, syn::Data::Union(_)) {
-        return quote!(#bare #errors);
-    }
-    let common = common_traits(options, input);
-    let (serialize, deserialize) = serde_stand_ins(input);
-    let is_enum = matches!(input.data, syn::Data::Enum(_));
-    let thiserror = (kind == Kind::Error && is_enum).then(|| quote!(::thiserror::Error));
-    let roles = match kind {
-        Kind::Data => data_roles(ident),
-        Kind::Error if is_enum => error_roles(ident, &Passing::default()),
-        Kind::Error => TokenStream::new(),
-    };
-    quote! {
-        #errors
-        const _: () = {
-            impl ::ftl::Data for #ident {
-                fn describe(_: &mut ::ftl::__private::Types) -> ::ftl::__private::Type {
-                    ::ftl::__private::Type::Any
-                }
-            }
-            #serialize
-            #deserialize
-            #roles
-        };
-        #[derive(#(#common,)* #thiserror)]
-        #bare
-    }
-}
-
-/// Stands in for serde's traits, unless the user derives them himself.
-fn serde_stand_ins(input: &DeriveInput) -> (Option<TokenStream>, Option<TokenStream>) {
-    let ident = &input.ident;
-    let serialize = (!is_derived(input, "Serialize")).then(|| {
-        quote! {
-            impl ::ftl::__private::serde::Serialize for #ident {
-                fn serialize<S: ::ftl::__private::serde::Serializer>(
-                    &self, serializer: S,
-                ) -> ::core::result::Result<S::Ok, S::Error> {
-                    serializer.serialize_unit()
-                }
-            }
-        }
-    });
-    let deserialize = (!is_derived(input, "Deserialize")).then(|| {
-        quote! {
-            impl<'de> ::ftl::__private::serde::Deserialize<'de> for #ident {
-                fn deserialize<D: ::ftl::__private::serde::Deserializer<'de>>(
-                    _: D,
-                ) -> ::core::result::Result<Self, D::Error> {
-                    ::core::result::Result::Err(::ftl::__private::serde::de::Error::custom(""))
-                }
-            }
-        }
-    });
-    (serialize, deserialize)
-}
-
-/// Removes the attributes of derives that are stood in for.
-fn remove_attributes(input: &mut DeriveInput) {
-    let is_kept = |attr: &syn::Attribute| !attr.path().is_ident("serde");
-    let is_error = |attr: &syn::Attribute| attr.path().is_ident("error");
-    input.attrs.retain(|attr| is_kept(attr) && !is_error(attr));
-    match &mut input.data {
-        syn::Data::Struct(data) => data.fields.iter_mut().for_each(|field| field.attrs.retain(is_kept)),
-        syn::Data::Enum(data) => data.variants.iter_mut().for_each(|variant| {
-            variant.attrs.retain(is_kept);
-            variant.fields.iter_mut().for_each(|field| field.attrs.retain(is_kept));
-        }),
-        syn::Data::Union(data) => data.fields.named.iter_mut().for_each(|field| field.attrs.retain(is_kept)),
-    }
-}
-
-fn data_roles(ident: &Ident) -> TokenStream {
+/// What a type is for verbs when it is data.
+pub(super) fn data_roles(ident: &Ident) -> TokenStream {
     quote! {
         #[automatically_derived]
         impl ::ftl::Param for #ident {
@@ -154,7 +76,8 @@ fn data_roles(ident: &Ident) -> TokenStream {
     }
 }
 
-fn error_roles(ident: &Ident, passing: &Passing) -> TokenStream {
+/// What a type is for verbs when it is an error.
+pub(super) fn error_roles(ident: &Ident, passing: &Passing) -> TokenStream {
     let raise = raise(passing);
     let conversions = conversions(ident, passing);
     quote! {
@@ -291,7 +214,7 @@ fn describe(ty: &Type) -> TokenStream {
     projection(ty, quote!(::ftl::Data), quote!(describe))
 }
 
-fn is_derived(input: &DeriveInput, name: &str) -> bool {
+pub(super) fn is_derived(input: &DeriveInput, name: &str) -> bool {
     let derives = input.attrs.iter().filter(|attr| attr.path().is_ident("derive"));
     let mut found = false;
     for attr in derives {

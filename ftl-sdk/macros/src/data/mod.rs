@@ -5,6 +5,7 @@
 mod check;
 mod expand;
 mod failure;
+mod fallback;
 mod model;
 mod options;
 
@@ -41,25 +42,30 @@ fn derive(package: &Package, kind: Kind, options: TokenStream, item: TokenStream
         let errors = errors.into_tokens();
         return quote!(#item #errors);
     };
+    let mut passing = Passing::default();
+    if let syn::Data::Union(data) = &input.data {
+        errors.at(data.union_token, "a union does not say what it holds: use an enum");
+        return fallback::fallback(kind, &options, &input, &passing, errors);
+    }
     check::before_serde(package, kind, &options, &input, &mut errors);
-    let passing = match kind {
-        Kind::Data => Passing::default(),
-        Kind::Error => failure::take(&mut input, &mut errors),
-    };
+    if kind == Kind::Error {
+        passing = failure::take(&mut input, &mut errors);
+    }
     let context = Ctxt::new();
     // Its derive reads the same attributes again; this name is only written into what it expands.
     let private: Ident = format_ident!("__private");
     let container = Container::from_ast(&context, &input, Derive::Deserialize, &private);
-    errors.keep(context.check());
-    let Some(container) = container.filter(|_| errors.is_empty()) else {
-        return expand::fallback(kind, &options, &input, errors);
-    };
-    check::after_serde(&container, &mut errors);
-    if !errors.is_empty() {
-        return expand::fallback(kind, &options, &input, errors);
+    let understood = errors.keep(context.check()).and(container);
+    if let Some(container) = &understood {
+        check::after_serde(container, &mut errors);
     }
-    let base = expand::base(kind, &options, &input);
-    expand::data(kind, &model::Data::of(package, &options, &container), &passing, &base)
+    match understood.filter(|_| errors.is_empty()) {
+        Some(container) => {
+            let base = expand::base(kind, &options, &input);
+            expand::data(kind, &model::Data::of(package, &options, &container), &passing, &base)
+        }
+        None => fallback::fallback(kind, &options, &input, &passing, errors),
+    }
 }
 
 impl Kind {

@@ -3,8 +3,14 @@
 pub enum GreetError {
     #[error("{0}")]
     Down(#[failure] ftl::Failure),
+    #[error("{0}")]
+    AlsoDown(#[failure] ftl::Failure),
+}
+
+#[ftl::error]
+pub enum AskError {
     #[error("{0} of {1}")]
-    AlsoDown(#[failure] ftl::Failure, u8),
+    Down(#[failure] ftl::Failure, u8),
 }
 
 fn main() {}
