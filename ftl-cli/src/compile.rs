@@ -158,8 +158,12 @@ async fn schema_of(path: &Path) -> Result<Module, CliError> {
     })
 }
 
+/// What a file holds. A link is refused: what it names could be exchanged after it was looked at.
 fn digest_file(path: &Path) -> std::io::Result<(Digest, u64)> {
     use std::io::Read;
+    if std::fs::symlink_metadata(path)?.is_symlink() {
+        return Err(std::io::Error::other("it is a symbolic link; an artefact must be a file"));
+    }
     let mut file = std::fs::File::open(path)?;
     let (mut hasher, mut size) = (Hasher::default(), 0);
     let mut buffer = vec![0; READ_BYTES];
@@ -171,5 +175,20 @@ fn digest_file(path: &Path) -> std::io::Result<(Digest, u64)> {
                 size += read as u64;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_digested_and_a_link_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "content").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert_eq!(digest_file(&file).unwrap(), (Digest::of(b"content"), 7));
+        assert!(digest_file(&link).unwrap_err().to_string().contains("symbolic link"));
     }
 }

@@ -115,6 +115,14 @@ fn requests_that_make_no_sense() {
     assert!(nowhere.starts_with("HTTP/1.1 404") && nowhere.contains("docs/http.md lists them"), "{nowhere}");
     let garbage = post("/v1/deployments", b"{");
     assert!(garbage.starts_with("HTTP/1.1 400") && garbage.contains("body"), "{garbage}");
+    for (paths, rule) in [
+        (&["../x"][..], "no part may be empty, `.` or `..`"),
+        (&["/etc/x"], "it must be relative"),
+        (&["a", "a"], "stands twice"),
+    ] {
+        let escaping = post("/v1/deployments", deployment_with(paths).as_bytes());
+        assert!(escaping.starts_with("HTTP/1.1 400") && escaping.contains(rule), "{escaping}");
+    }
     let stranger = http(&address, "GET /v1/modules HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"");
     assert!(stranger.starts_with("HTTP/1.1 401") && stranger.contains("no API token"), "{stranger}");
 
@@ -124,6 +132,19 @@ fn requests_that_make_no_sense() {
     refused(sandbox.run(&arguments), 5, &["the API token is wrong", "--token-file"]);
     let _ = serve.end(Signal::TERM).expect(0);
     sandbox.finish();
+}
+
+/// The JSON of a deployment whose artefacts have these paths.
+fn deployment_with(paths: &[&str]) -> String {
+    let digest = Digest::of(b"");
+    let artefact =
+        |path: &&str| serde_json::json!({"path": path, "digest": digest, "size": 0, "mode": "executable"});
+    let artefacts: Vec<_> = paths.iter().map(artefact).collect();
+    let schema = Module::new("script".parse().unwrap());
+    serde_json::json!({
+        "schema": schema, "language": "rust", "target": "x-y-z", "artefacts": artefacts, "sdk_protocol": 1,
+    })
+    .to_string()
 }
 
 #[test]
@@ -200,7 +221,7 @@ fn a_schema_that_is_not_the_binarys() {
     let client = serve.client();
     let built = sandbox.run(&["build", "examples/hello/clock", "--format", "json"]).expect(0).json();
     runtime().block_on(async {
-        let manifest: Manifest = serde_json::from_value(built[0]["artefacts"].clone()).unwrap();
+        let manifest: Manifest = serde_json::from_value(built["modules"][0]["artefacts"].clone()).unwrap();
         let (serving, schemas) = (client.status().await.unwrap(), client.schemas().await.unwrap());
         let mut schema = schemas[0].clone();
         let promised_before = schema.hash().short();
@@ -270,6 +291,39 @@ fn workspace(folder: &Path, packages: &[(&str, &str)]) {
         fs::write(package.join("Cargo.toml"), manifest).unwrap();
         fs::write(package.join("src/main.rs"), main).unwrap();
     }
+}
+
+/// What `clock` was before it could tell the time.
+const OLD_CLOCK: &str = r#"
+//! A clock without hands.
+ftl::module! {
+    /// Ticks.
+    verbs: [tick]
+}
+
+/// Ticks.
+#[ftl::verb]
+pub async fn tick() {}
+
+fn main() -> std::process::ExitCode {
+    ftl::serve(MODULE)
+}
+"#;
+
+#[test]
+fn a_callee_that_does_not_export_what_is_called() {
+    let target = root().join("target/broken");
+    let sandbox = Sandbox::new().with("CARGO_TARGET_DIR", target.to_str().unwrap());
+    let serve = sandbox.serve("data");
+    workspace(&sandbox.path("old"), &[("clock", OLD_CLOCK)]);
+    let old = sandbox.path("old");
+    let _ = ftl(&sandbox, &serve, &["deploy", old.to_str().unwrap()]).expect(0);
+    let _ = ftl(&sandbox, &serve, &["deploy", "examples/hello/greeter"]).expect(0);
+    let answer = ftl(&sandbox, &serve, &["call", "greeter.hello", "{name: 'Ada'}", "--format", "json"]);
+    refused(answer, 1, &["not_found", "`clock` has no verb `now`, which `greeter.hello` calls"]);
+    let _ = ftl(&sandbox, &serve, &["call", "clock.tick"]).expect(0);
+    let _ = serve.end(Signal::TERM).expect(0);
+    sandbox.finish();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `ftl build`: what would be deployed.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::app::BuildArgs;
 use crate::compile::{self, Built};
@@ -12,7 +12,8 @@ use crate::workspace::Project;
 pub(super) async fn run(args: &BuildArgs, output: Output) -> Result<Exit, CliError> {
     let built = compile::build(&Project::find(&args.path)?, args.release).await?;
     let rows: Vec<Vec<String>> = built.iter().map(row).collect();
-    output.result(&table(&rows), &Value::Array(built.iter().map(Built::to_json).collect()));
+    let modules: Vec<Value> = built.iter().map(Built::to_json).collect();
+    output.result(&table(&rows), &json!({ "modules": modules }));
     Ok(Exit::Ok)
 }
 
