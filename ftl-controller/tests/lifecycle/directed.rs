@@ -283,6 +283,19 @@ fn a_pause_of_the_controller_replaces_nobody() {
     assert_eq!((rows(&world, "a"), rows(&world, "b")), (1, 1));
 }
 
+/// Nor is somebody given up who was just about to register.
+#[test]
+fn a_pause_of_the_controller_does_not_count_for_provisioning() {
+    let mut world = calm();
+    world.habits.insert(target("a", 2, 0).deployment, Habit::NeverRegisters);
+    let key = world.desired.next_key;
+    ask(&mut world, 1, &[(target("a", 2, 0), 1)]);
+    world.run(8);
+    world.apply(Event::Pause);
+    let took = world.run_until(40, |world| world.desired.ended.contains_key(&key));
+    assert_eq!(8 + took, 18, "PROVISION without the pause");
+}
+
 /// 6. Created and not recorded: when the answer is lost, the instance is.
 #[test]
 fn a_slot_is_durable_before_its_instance_is_asked_for() {
