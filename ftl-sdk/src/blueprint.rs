@@ -7,7 +7,7 @@ use ftl_core::schema::{self, Definition, Type};
 use crate::types::Types;
 
 /// Describes a type that another one contains.
-pub type Describe = fn(&mut Types) -> Type;
+pub(crate) type Describe = fn(&mut Types) -> Type;
 
 /// A named type.
 #[derive(Clone, Copy, Debug)]

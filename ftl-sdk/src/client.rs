@@ -97,7 +97,7 @@ impl<V: Verb> Client<V> {
         };
         result.map_err(|error| match error {
             CallError::Failed(failure) => CallError::Failed(failure.of_call(&target, &id)),
-            verb => verb,
+            verb @ CallError::Verb(_) => verb,
         })
     }
 

@@ -91,14 +91,20 @@ pub struct Error(Box<dyn StdError + Send + Sync>);
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)?;
-        causes(&*self.0).skip(1).try_for_each(|cause| write!(f, ": {cause}"))
+        let mut text = self.0.to_string();
+        for cause in causes(&*self.0).skip(1).map(ToString::to_string) {
+            // `#[error("clock: {0}")] Clock(#[from] NowError)` has said it already.
+            if !text.ends_with(&cause) {
+                text = format!("{text}: {cause}");
+            }
+        }
+        f.write_str(&text)
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::verb::Verb;
     message = "`{Self}` cannot be a parameter of a verb",
     label = "neither the request nor something that FTL injects",
     note = "the request is a type marked `#[ftl::data]`",
-    note = "injected are `ftl::Context`, `ftl::Client<verb>` and your own types that implement `ftl::Inject`"
+    note = "injected are `ftl::Context`, `ftl::Client<verb>` of a function marked `#[ftl::verb]`, and your own types that implement `ftl::Inject`"
 )]
 pub trait Param: Sized + Send + 'static {
     /// [`Request<Self>`] or [`Injected`].
@@ -75,7 +75,7 @@ pub trait Param: Sized + Send + 'static {
     message = "`{Self}` cannot be a parameter of a verb",
     label = "neither the request nor something that FTL injects",
     note = "the request is a type marked `#[ftl::data]`",
-    note = "injected are `ftl::Context`, `ftl::Client<verb>` and your own types that implement `ftl::Inject`"
+    note = "injected are `ftl::Context`, `ftl::Client<verb>` of a function marked `#[ftl::verb]`, and your own types that implement `ftl::Inject`"
 )]
 pub trait Inject: Sized + Send + 'static {
     /// What it is made of: a tuple of injected types, `()` for nothing.

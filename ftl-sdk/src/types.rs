@@ -140,3 +140,101 @@ impl Form {
 fn is_unit(variant: &Variant) -> bool {
     variant.fields == Fields::Unit
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blueprint::{self, Absence, Field};
+    use std::collections::{BTreeMap, HashMap};
+
+    const UNIT: Blueprint =
+        Blueprint { name: "shop.Unit", docs: "", shape: blueprint::Shape::Struct(blueprint::Fields::Unit) };
+
+    fn problems(build: impl FnOnce(&mut Types)) -> Vec<String> {
+        let mut types = Types::default();
+        build(&mut types);
+        types.finish().err().unwrap_or_default()
+    }
+
+    #[test]
+    fn one_name_belongs_to_one_type() {
+        struct First;
+        struct Second;
+        let twice = problems(|types| {
+            types.define::<First>(&UNIT);
+            types.define::<First>(&UNIT);
+        });
+        assert!(twice.is_empty(), "the same type may be met again");
+        let two = problems(|types| {
+            types.define::<First>(&UNIT);
+            types.define::<Second>(&UNIT);
+        });
+        assert_eq!(two.len(), 1);
+        assert!(two[0].contains("two types are called shop.Unit") && two[0].contains("Second"), "{two:?}");
+        assert!(two[0].contains("#[ftl::data(name = \"Other\")]"), "{two:?}");
+    }
+
+    #[test]
+    fn what_json_cannot_tell_apart_is_refused() {
+        let found = problems(|types| {
+            Option::<Option<u8>>::describe(types);
+            Option::<()>::describe(types);
+            Option::<Vec<Option<u8>>>::describe(types);
+        });
+        assert_eq!(found.len(), 2, "{found:?}");
+    }
+
+    #[test]
+    fn keys_are_written_as_strings() {
+        let fine = problems(|types| {
+            BTreeMap::<String, u8>::describe(types);
+            HashMap::<char, u8>::describe(types);
+            BTreeMap::<i64, u8>::describe(types);
+            BTreeMap::<Box<bool>, u8>::describe(types);
+        });
+        assert!(fine.is_empty(), "{fine:?}");
+        let found = problems(|types| {
+            BTreeMap::<(u8, u8), u8>::describe(types);
+            BTreeMap::<Vec<u8>, u8>::describe(types);
+            BTreeMap::<Option<u8>, u8>::describe(types);
+        });
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[0].contains("cannot be the key of a map"), "{found:?}");
+    }
+
+    #[test]
+    fn a_tag_inside_needs_an_object() {
+        struct Tagged;
+        const fn variant(content: blueprint::Describe) -> blueprint::Variant {
+            blueprint::Variant { name: "V", docs: "", fields: blueprint::Fields::Newtype(content) }
+        }
+        const VARIANTS: &[blueprint::Variant] =
+            &[variant(BTreeMap::<String, u8>::describe), variant(u8::describe)];
+        let tagging = blueprint::Tagging::Internal { tag: "kind" };
+        let shape = blueprint::Shape::Enum { tagging, variants: VARIANTS };
+        let found = problems(|types| {
+            types.define::<Tagged>(&Blueprint { name: "shop.Tagged", docs: "", shape });
+        });
+        let problem = "the variant `V` of shop.Tagged has its tag `kind` inside, and u8 has no room for it: \
+                       name its fields, or use `content` too";
+        assert_eq!(found, [problem]);
+    }
+
+    #[test]
+    fn what_may_be_left_out_may_be_missing() {
+        struct Order;
+        let with = |absence, may_be_skipped| {
+            let field = Field { name: "id", docs: "", describe: u8::describe, absence, may_be_skipped };
+            problems(|types| {
+                let mut built = Types::default();
+                let shape = blueprint::Shape::Struct(blueprint::Fields::Named(Box::leak(Box::new([field]))));
+                built.define::<Order>(&Blueprint { name: "shop.Order", docs: "", shape });
+                *types = built;
+            })
+        };
+        assert!(with(Absence::Accepted, true).is_empty());
+        assert!(with(Absence::Ask(|| false), false).is_empty());
+        assert!(with(Absence::Ask(|| true), true).is_empty());
+        assert!(with(Absence::Ask(|| false), true)[0].contains("add `#[serde(default)]`"));
+    }
+}

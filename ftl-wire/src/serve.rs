@@ -45,13 +45,20 @@ struct Serving {
 
 impl Serving {
     async fn end(&mut self, outcome: &Outcome) {
+        if self.shared.answer(self.id, outcome) == Queued::NoRoom {
+            // In a box: every call would carry the space for what few need.
+            Box::pin(self.end_with_room(outcome)).await;
+        }
+        self.stage = Stage::Ended;
+    }
+
+    async fn end_with_room(&self, outcome: &Outcome) {
         loop {
             let room = self.shared.queue_room.notified();
             tokio::pin!(room);
             // Before the look, so that no room that comes between is missed.
             room.as_mut().enable();
             if self.shared.answer(self.id, outcome) == Queued::Done {
-                self.stage = Stage::Ended;
                 return;
             }
             room.await;

@@ -56,7 +56,6 @@ fn calls_that_make_no_sense() {
     refused(call(&["greeter.helo", "{name: 'A'}"]), 1, &["has no verb `helo`; did you mean `hello`?"]);
     refused(call(&["greeter.hello", "{name: 7}"]), 1, &["$.name", "text"]);
     refused(call(&["greeter.hello", "{}"]), 1, &["$.name", "missing"]);
-    refused(call(&["greeter.hello", "{name: 'A', nam: 1}"]), 1, &["$.nam"]);
     refused(call(&["greeter"]), 64, &["write `module.verb`"]);
     refused(call(&["ftl.deploy", "{}"]), 64, &["is not a module name"]);
     let large = format!("{{name: '{}'}}", "x".repeat(100 << 10));
@@ -113,7 +112,7 @@ fn requests_that_make_no_sense() {
     let large = post("/v1/call/greeter/hello", &vec![b'x'; 1 << 20]);
     assert!(large.starts_with("HTTP/1.1 429") && large.contains("larger than this path takes"), "{large}");
     let nowhere = post("/v2/call", b"");
-    assert!(nowhere.starts_with("HTTP/1.1 404") && nowhere.contains("no path"), "{nowhere}");
+    assert!(nowhere.starts_with("HTTP/1.1 404") && nowhere.contains("docs/http.md lists them"), "{nowhere}");
     let garbage = post("/v1/deployments", b"{");
     assert!(garbage.starts_with("HTTP/1.1 400") && garbage.contains("body"), "{garbage}");
     let stranger = http(&address, "GET /v1/modules HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"");

@@ -184,11 +184,13 @@ fn an_edit_is_deployed_into_a_running_dev_and_touches_nobody_else() {
     let sandbox = Sandbox::new().with("CARGO_TARGET_DIR", target.to_str().unwrap());
     let project = Copy::new(&sandbox);
     let folder = project.folder.to_str().unwrap().to_owned();
-    let mut running = sandbox.start(&["dev", &folder, "--format", "json"]);
+    // With optimisations, because only then does the linker drop every trace of what `greeter` does not use of `clock`.
+    let mut running = sandbox.start(&["dev", &folder, "--release", "--format", "json"]);
     running.wait_until_ready();
 
     // In the project's folder, a command finds the running `dev` by itself.
-    let again = sandbox.run_in(&project.folder, &["deploy", "--format", "json"]).expect(0).json();
+    let again =
+        sandbox.run_in(&project.folder, &["deploy", "--release", "--format", "json"]).expect(0).json();
     assert_eq!(again["uploaded_bytes"], 0, "deployed unchanged: {again}");
     let before = deployments(&again);
 
@@ -199,7 +201,8 @@ fn an_edit_is_deployed_into_a_running_dev_and_touches_nobody_else() {
     assert_ne!(edited, text, "the example changed: change this test");
     std::fs::write(&source, edited).unwrap();
     let greeter_before = replicas(&sandbox, &project.folder, "greeter");
-    let after = sandbox.run_in(&project.folder, &["deploy", "--format", "json"]).expect(0).json();
+    let after =
+        sandbox.run_in(&project.folder, &["deploy", "--release", "--format", "json"]).expect(0).json();
     assert!(after["uploaded_bytes"].as_u64().unwrap() > 0);
     let after = deployments(&after);
     assert_ne!(before[0], after[0], "clock is another deployment");

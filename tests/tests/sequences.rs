@@ -23,6 +23,9 @@ struct Message {
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} → {}: {}", self.from, self.to, self.message)?;
+        if self.message == "Call" {
+            write!(f, " {}", self.id)?;
+        }
         if self.reply.is_empty() { Ok(()) } else { write!(f, " ⇒ {}", self.reply) }
     }
 }

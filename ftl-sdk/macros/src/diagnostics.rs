@@ -1,9 +1,8 @@
 //! Everything that is wrong with one item, collected, so that one compile shows all of it.
 
-use proc_macro2::{Span, TokenStream};
-use quote::ToTokens;
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
 use syn::Error;
-use syn::spanned::Spanned;
 
 /// The mistakes found so far.
 #[derive(Default)]
@@ -42,7 +41,29 @@ impl Errors {
     }
 }
 
-/// The span of a whole type or path, not only of its first token where the compiler can join them.
-pub(crate) fn span_of(tokens: &impl ToTokens) -> Span {
-    tokens.span()
+/// `<#ty as #path>::#item`, spanned so that the compiler underlines the whole of `ty` when it complains about it.
+///
+/// A stable compiler joins no spans for macros; but it underlines from the first token of a path to its last, so
+/// these get the spans of the first and the last token of the type. Equal complaints at equal places become one.
+pub(crate) fn projection(ty: &impl ToTokens, path: TokenStream, item: TokenStream) -> TokenStream {
+    let tokens: Vec<TokenTree> = ty.to_token_stream().into_iter().collect();
+    let end = |token: Option<&TokenTree>| token.map_or_else(Span::call_site, TokenTree::span);
+    let (first, last) = (end(tokens.first()), end(tokens.last()));
+    let open = respan(quote!(<), first);
+    let close = respan(quote!(as #path>::#item), last);
+    quote!(#open #ty #close)
+}
+
+/// The same tokens, all at one place.
+pub(crate) fn respan(tokens: TokenStream, span: Span) -> TokenStream {
+    tokens
+        .into_iter()
+        .map(|mut token| {
+            if let TokenTree::Group(group) = &token {
+                token = Group::new(group.delimiter(), respan(group.stream(), span)).into();
+            }
+            token.set_span(span);
+            token
+        })
+        .collect()
 }

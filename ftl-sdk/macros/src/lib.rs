@@ -9,6 +9,8 @@
 mod data;
 mod diagnostics;
 mod docs;
+#[cfg(test)]
+mod golden;
 mod module;
 mod package;
 mod verb;
@@ -73,9 +75,12 @@ pub fn data(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// Derives `thiserror::Error` (the package must depend on `thiserror`) beside everything that `#[ftl::data]` derives.
 /// `#[error("…")]` and `#[from]` are thiserror's. For every `#[from] Inner` the failure of a call whose error is
-/// `Inner` also converts, so that `?` works on a call; it goes on as the failure of this call. A field marked
-/// `#[failure]`, of type `ftl::Failure`, gives such failures a variant to match on.
+/// `Inner` also converts, so that `?` works on a call; it goes on as the failure of this call.
+///
+/// Until it does, such a failure lies in a hidden variant, so a `match` on an error with a `#[from]` needs an arm `_`.
+/// A variant of your own for it, `Down(#[failure] ftl::Failure)`, takes its place. Failures never reach a caller as a
+/// variant.
 #[proc_macro_attribute]
 pub fn error(options: TokenStream, item: TokenStream) -> TokenStream {
-    data::error(&Package::current(), options.into(), item.into()).into()
+    data::error(&Package::current().with_dependencies(), options.into(), item.into()).into()
 }

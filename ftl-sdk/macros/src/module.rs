@@ -4,9 +4,10 @@ use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
 use syn::{Attribute, Path, Token, bracketed};
 
-use crate::diagnostics::Errors;
+use crate::diagnostics::{Errors, respan};
 use crate::docs;
 use crate::package::Package;
 
@@ -97,10 +98,10 @@ fn expand(model: &Model, name: &str) -> TokenStream {
     let definitions = model.verbs.iter().map(|Listed { attrs, path }| {
         quote!(#(#attrs)* &<#path as ::ftl::__private::Serve<#identity::Id>>::DEFINITION)
     });
-    let listed = model
-        .verbs
-        .iter()
-        .map(|Listed { attrs, path }| quote!(#(#attrs)* #path::add_this_verb_to_the_list_in_ftl_module));
+    let listed = model.verbs.iter().map(|Listed { attrs, path }| {
+        let constant = respan(quote!(::add_this_verb_to_the_list_in_ftl_module), path.span());
+        quote!(#(#attrs)* #path #constant)
+    });
     quote! {
         #[doc(hidden)]
         pub mod #identity {

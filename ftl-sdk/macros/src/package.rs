@@ -8,21 +8,26 @@ pub(crate) struct Package {
     pub(crate) name: String,
     /// The name of the crate that is being compiled, as paths in code name it.
     pub(crate) crate_name: Option<String>,
-    /// Whether it depends on `thiserror`. In doubt it does: the compiler will say more.
+    /// Whether it depends on `thiserror`.
     pub(crate) has_thiserror: bool,
 }
 
 impl Package {
-    /// The package whose compiler runs this macro.
+    /// The package whose compiler runs this macro. Its dependencies are not looked at.
     pub(crate) fn current() -> Self {
-        let folder = std::env::var_os("CARGO_MANIFEST_DIR");
-        let manifest =
-            folder.and_then(|folder| std::fs::read_to_string(Path::new(&folder).join("Cargo.toml")).ok());
         Self {
             name: std::env::var("CARGO_PKG_NAME").unwrap_or_else(|_| "crate".to_owned()),
             crate_name: std::env::var("CARGO_CRATE_NAME").ok(),
-            has_thiserror: manifest.is_none_or(|manifest| names_thiserror(&manifest)),
+            has_thiserror: true,
         }
+    }
+
+    /// The same, with what its manifest says. In doubt there is everything: the compiler will say more.
+    pub(crate) fn with_dependencies(self) -> Self {
+        let folder = std::env::var_os("CARGO_MANIFEST_DIR");
+        let manifest =
+            folder.and_then(|folder| std::fs::read_to_string(Path::new(&folder).join("Cargo.toml")).ok());
+        Self { has_thiserror: manifest.is_none_or(|manifest| names_thiserror(&manifest)), ..self }
     }
 
     /// The module that it makes: its name with `-` read as `_`.

@@ -1,4 +1,4 @@
-//! The whole `main` of a module's binary.
+//! Modules served: to a Runner, as the whole `main` of a binary, or inside a process.
 
 mod blocking;
 mod inherited;
@@ -10,11 +10,13 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use ftl_core::deployment::SDK_PROTOCOL;
-use ftl_core::schema;
+use ftl_core::{VerbService, schema};
 
 use crate::module::Module;
+use process::{Nowhere, Process};
 
 /// Tells the process that its standard input is its Runner, and which protocol to speak.
 const DEPLOYMENT_VARIABLE: &str = "FTL_DEPLOYMENT";
@@ -56,6 +58,35 @@ pub fn serve(modules: impl AsRef<[Module]>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Modules in this process, as a service: what they do in a system, without a system around them.
+///
+/// For tests of several modules together, and for applications that have modules inside. A call to any other module
+/// is `not_found`.
+///
+/// ```rust,standalone_crate
+/// ftl::module! { verbs: [double] }
+///
+/// /// Doubles a number.
+/// #[ftl::verb]
+/// pub async fn double(number: u32) -> u32 {
+///     number * 2
+/// }
+///
+/// # fn main() {
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+/// # runtime.block_on(async {
+/// let double: ftl::Client<double> = ftl::Client::over(ftl::in_process(MODULE));
+/// assert_eq!(double.call(21).await.unwrap(), 42);
+/// # });
+/// # }
+/// ```
+#[must_use]
+pub fn in_process(modules: impl AsRef<[Module]>) -> Arc<dyn VerbService> {
+    let process = Process::new(modules.as_ref(), Arc::default());
+    process.connect(Arc::new(Nowhere));
+    process
 }
 
 /// What the process was started for.

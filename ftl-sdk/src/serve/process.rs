@@ -98,7 +98,14 @@ impl Process {
             timeout_at(deadline, caught(self.watched.watch(target.clone(), request, running))).await
         };
         match ended {
-            Ok(Ok(result)) => result,
+            Ok(Ok(result)) => {
+                if let Err(CallError::Failed(failure)) = &result
+                    && failure.code == Code::Internal
+                {
+                    error!("failed: {failure}");
+                }
+                result
+            }
             Ok(Err(_)) => {
                 let message = format!("the verb `{target}` panicked; its log says where");
                 Err(Failure::new(Code::Internal, message).passed_on().into())
@@ -163,6 +170,23 @@ impl VerbService for Process {
 impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Process").field("verbs", &self.verbs).finish_non_exhaustive()
+    }
+}
+
+/// What is outside of a process that is alone.
+#[derive(Debug)]
+pub(super) struct Nowhere;
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl VerbService for Nowhere {
+    async fn ping(&self, _deadline: Instant) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn call(&self, call: Call) -> Result<Reply, CallError> {
+        let message = format!("the module `{}` is not in this process", call.head.target.module);
+        Err(Failure::new(Code::NotFound, message).not_started(false).into())
     }
 }
 

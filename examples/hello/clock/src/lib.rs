@@ -11,7 +11,7 @@ ftl::module! {
     verbs: [now]
 }
 
-/// What [`now`](fn@now) answers.
+/// A moment.
 #[ftl::data]
 pub struct NowReply {
     /// The time in UTC, to the second, as `2026-11-24T07:00:00Z` (RFC 3339).

@@ -82,9 +82,6 @@ pub(crate) fn before_serde(
     input: &DeriveInput,
     errors: &mut Errors,
 ) {
-    if let syn::Data::Union(data) = &input.data {
-        errors.at(data.union_token, "a union does not say what it holds: use an enum");
-    }
     if kind == Kind::Error && !matches!(input.data, syn::Data::Enum(_)) {
         errors.at(&input.ident, "an error is an enum: its variants are what callers match on");
     }
@@ -96,6 +93,9 @@ pub(crate) fn before_serde(
         let message =
             "data has no generic parameters yet: write one type for each use, or own what is borrowed";
         errors.at(&input.generics, message);
+    }
+    if kind == Kind::Error {
+        check_texts(input, errors);
     }
     check_derives(input, errors);
     check_options(options, errors);
@@ -116,6 +116,21 @@ pub(crate) fn after_serde(container: &Container<'_>, errors: &mut Errors) {
             check_fields(*style, fields, errors);
         }
         Data::Enum(variants) => variants.iter().for_each(|variant| check_variant(variant, errors)),
+    }
+}
+
+/// thiserror takes a text for the whole enum, too.
+fn check_texts(input: &DeriveInput, errors: &mut Errors) {
+    let has_text = |attrs: &[Attribute]| attrs.iter().any(|attr| attr.path().is_ident("error"));
+    let syn::Data::Enum(data) = &input.data else { return };
+    if has_text(&input.attrs) {
+        return;
+    }
+    for variant in data.variants.iter().filter(|variant| !has_text(&variant.attrs)) {
+        errors.at(
+            &variant.ident,
+            "every variant of an error says what happened: write `#[error(\"…\")]` above it",
+        );
     }
 }
 

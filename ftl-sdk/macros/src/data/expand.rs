@@ -3,7 +3,7 @@
 //! The schema comes before serde's derives, so that of several complaints about a field ours is the first.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{format_ident, quote};
 use syn::{DeriveInput, Type};
 
 use super::Kind;
@@ -11,18 +11,23 @@ use super::check::COMMON_TRAITS;
 use super::failure::Passing;
 use super::model::{Data, Field, Fields, Shape, Tagging, Variant};
 use super::options::Options;
-use crate::diagnostics::{Errors, span_of};
+use crate::diagnostics::projection;
 
 /// The user's item with the derives it needs.
 pub(crate) fn base(kind: Kind, options: &Options, input: &DeriveInput) -> TokenStream {
-    let common = COMMON_TRAITS.iter().filter(|name| !is_derived(input, name) && !is_manual(options, name));
-    let common = common.map(|name| format_ident!("{name}"));
+    let common = common_traits(options, input);
     let thiserror = (kind == Kind::Error).then(|| quote!(::thiserror::Error,));
     quote! {
         #[derive(#(#common,)* #thiserror ::ftl::__private::serde::Serialize, ::ftl::__private::serde::Deserialize)]
         #[serde(crate = "::ftl::__private::serde")]
         #input
     }
+}
+
+/// The traits that are derived because nobody else does.
+pub(super) fn common_traits(options: &Options, input: &DeriveInput) -> Vec<Ident> {
+    let missing = COMMON_TRAITS.iter().filter(|name| !is_derived(input, name) && !is_manual(options, name));
+    missing.map(|name| format_ident!("{name}")).collect()
 }
 
 pub(crate) fn data(kind: Kind, data: &Data, passing: &Passing, base: &TokenStream) -> TokenStream {
@@ -50,31 +55,8 @@ pub(crate) fn data(kind: Kind, data: &Data, passing: &Passing, base: &TokenStrea
     }
 }
 
-/// The user's item, all mistakes, and stand-ins that keep everything that uses the type silent.
-pub(crate) fn fallback(kind: Kind, input: &DeriveInput, base: &TokenStream, errors: Errors) -> TokenStream {
-    let (ident, errors) = (&input.ident, errors.into_tokens());
-    if !input.generics.params.is_empty() || matches!(input.data, syn::Data::Union(_)) {
-        return quote!(#input #errors);
-    }
-    let roles = match kind {
-        Kind::Data => data_roles(ident),
-        Kind::Error => error_roles(ident, &Passing::default()),
-    };
-    quote! {
-        #errors
-        const _: () = {
-            impl ::ftl::Data for #ident {
-                fn describe(_: &mut ::ftl::__private::Types) -> ::ftl::__private::Type {
-                    ::ftl::__private::Type::Any
-                }
-            }
-            #roles
-        };
-        #base
-    }
-}
-
-fn data_roles(ident: &Ident) -> TokenStream {
+/// What a type is for verbs when it is data.
+pub(super) fn data_roles(ident: &Ident) -> TokenStream {
     quote! {
         #[automatically_derived]
         impl ::ftl::Param for #ident {
@@ -94,7 +76,8 @@ fn data_roles(ident: &Ident) -> TokenStream {
     }
 }
 
-fn error_roles(ident: &Ident, passing: &Passing) -> TokenStream {
+/// What a type is for verbs when it is an error.
+pub(super) fn error_roles(ident: &Ident, passing: &Passing) -> TokenStream {
     let raise = raise(passing);
     let conversions = conversions(ident, passing);
     quote! {
@@ -217,7 +200,7 @@ fn field(Field { name, docs, ty, has_default, may_be_skipped }: &Field) -> Token
     let absence = if *has_default {
         quote!(__blueprint::Absence::Accepted)
     } else {
-        let ask = quote_spanned!(span_of(ty)=> ::ftl::__private::accepts_absence::<#ty>);
+        let ask = quote!(::ftl::__private::accepts_absence::<#ty>);
         quote!(__blueprint::Absence::Ask(#ask))
     };
     quote! {
@@ -228,10 +211,10 @@ fn field(Field { name, docs, ty, has_default, may_be_skipped }: &Field) -> Token
 }
 
 fn describe(ty: &Type) -> TokenStream {
-    quote_spanned!(span_of(ty)=> <#ty as ::ftl::Data>::describe)
+    projection(ty, quote!(::ftl::Data), quote!(describe))
 }
 
-fn is_derived(input: &DeriveInput, name: &str) -> bool {
+pub(super) fn is_derived(input: &DeriveInput, name: &str) -> bool {
     let derives = input.attrs.iter().filter(|attr| attr.path().is_ident("derive"));
     let mut found = false;
     for attr in derives {

@@ -34,20 +34,16 @@ pub(crate) fn take(input: &mut DeriveInput, errors: &mut Errors) -> Passing {
         let Some(field) = marked else { continue };
         field.attrs.retain(|attr| !attr.path().is_ident("failure"));
         let name = field.ident.clone();
-        if passing.variant.is_some() {
-            errors.at(
-                &variant.ident,
-                "an error has one variant for the failure of a call: remove `#[failure]` here",
-            );
-        }
-        if variant.fields.len() != 1 {
-            errors.at(
-                &variant.fields,
-                "a `#[failure]` stands alone in its variant: `Down(#[failure] ftl::Failure)`",
-            );
-        }
         variant.attrs.push(parse_quote!(#[serde(skip)]));
-        (passing.variant, passing.field) = (Some(variant.ident.clone()), name);
+        if passing.variant.is_some() {
+            let message = "an error has one variant for the failure of a call: remove `#[failure]` here";
+            errors.at(&variant.ident, message);
+        } else if variant.fields.len() != 1 {
+            let message = "a `#[failure]` stands alone in its variant: `Down(#[failure] ftl::Failure)`";
+            errors.at(&variant.fields, message);
+        } else {
+            (passing.variant, passing.field) = (Some(variant.ident.clone()), name);
+        }
     }
     if passing.variant.is_none() && !passing.sources.is_empty() {
         let hidden = hidden();
@@ -122,8 +118,9 @@ mod tests {
     fn there_is_one_place() {
         let (_, _, errors) = take_from(parse_quote!(
             enum E {
-                A(#[failure] ftl::Failure),
-                B(#[failure] ftl::Failure, u8),
+                A(#[failure] ftl::Failure, u8),
+                B(#[failure] ftl::Failure),
+                C(#[failure] ftl::Failure),
             }
         ));
         assert_eq!(errors.matches("compile_error").count(), 2, "{errors}");

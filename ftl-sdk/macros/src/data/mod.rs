@@ -5,6 +5,7 @@
 mod check;
 mod expand;
 mod failure;
+mod fallback;
 mod model;
 mod options;
 
@@ -41,28 +42,30 @@ fn derive(package: &Package, kind: Kind, options: TokenStream, item: TokenStream
         let errors = errors.into_tokens();
         return quote!(#item #errors);
     };
+    let mut passing = Passing::default();
+    if let syn::Data::Union(data) = &input.data {
+        errors.at(data.union_token, "a union does not say what it holds: use an enum");
+        return fallback::fallback(kind, &options, &input, &passing, errors);
+    }
     check::before_serde(package, kind, &options, &input, &mut errors);
-    let passing = match kind {
-        Kind::Data => Passing::default(),
-        Kind::Error => failure::take(&mut input, &mut errors),
-    };
-    let base = expand::base(kind, &options, &input);
+    if kind == Kind::Error {
+        passing = failure::take(&mut input, &mut errors);
+    }
     let context = Ctxt::new();
     // Its derive reads the same attributes again; this name is only written into what it expands.
     let private: Ident = format_ident!("__private");
     let container = Container::from_ast(&context, &input, Derive::Deserialize, &private);
-    if context.check().is_err() {
-        // serde's own derive is about to say the same at the same place.
-        return expand::fallback(kind, &input, &base, errors);
+    let understood = errors.keep(context.check()).and(container);
+    if let Some(container) = &understood {
+        check::after_serde(container, &mut errors);
     }
-    let Some(container) = container.filter(|_| errors.is_empty()) else {
-        return expand::fallback(kind, &input, &base, errors);
-    };
-    check::after_serde(&container, &mut errors);
-    if !errors.is_empty() {
-        return expand::fallback(kind, &input, &base, errors);
+    match understood.filter(|_| errors.is_empty()) {
+        Some(container) => {
+            let base = expand::base(kind, &options, &input);
+            expand::data(kind, &model::Data::of(package, &options, &container), &passing, &base)
+        }
+        None => fallback::fallback(kind, &options, &input, &passing, errors),
     }
-    expand::data(kind, &model::Data::of(package, &options, &container), &passing, &base)
 }
 
 impl Kind {
@@ -105,19 +108,16 @@ mod tests {
     }
 
     #[test]
-    fn what_serde_refuses_is_left_to_serde() {
-        let expanded = data(
-            &package(),
-            quote!(),
-            quote!(
-                struct A {
-                    #[serde(renam = "x")]
-                    at: u8,
-                }
-            ),
-        );
-        assert_eq!(messages(&expanded), 0, "{expanded}");
-        assert!(expanded.to_string().contains("renam"));
+    fn what_serde_refuses_is_told_once() {
+        let item = quote! {
+            struct A {
+                #[serde(renam = "x")]
+                at: u8,
+            }
+        };
+        let expanded = data(&package(), quote!(), item);
+        assert_eq!(messages(&expanded), 1, "{expanded}");
+        assert_eq!(expanded.to_string().matches("renam").count(), 1, "serde's derive does not see it again");
     }
 
     #[test]

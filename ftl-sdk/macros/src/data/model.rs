@@ -13,7 +13,7 @@ use crate::package::Package;
 /// A type that passed every check.
 pub(crate) struct Data {
     pub(crate) ident: Ident,
-    /// Its name in the schema: `package.Type`.
+    /// Its name in the schema: `package.Type`, the package as its crate is named in code.
     pub(crate) name: String,
     pub(crate) docs: String,
     pub(crate) shape: Shape,
@@ -38,7 +38,7 @@ pub(crate) struct Variant {
 
 pub(crate) enum Fields {
     Unit,
-    Newtype(Type),
+    Newtype(Box<Type>),
     Tuple(Vec<Type>),
     Named(Vec<Field>),
 }
@@ -59,7 +59,7 @@ impl Data {
         let name = options.name.as_ref().map_or_else(own, |name| name.value());
         Self {
             ident: container.ident.clone(),
-            name: format!("{}.{name}", package.name),
+            name: format!("{}.{name}", package.module_name()),
             docs: docs::text_of(&container.original.attrs),
             shape: shape(container),
         }
@@ -69,13 +69,13 @@ impl Data {
 fn shape(container: &Container<'_>) -> Shape {
     let attrs = &container.attrs;
     if let Some(wire) = attrs.type_into() {
-        return Shape::Struct(Fields::Newtype(wire.clone()));
+        return Shape::Struct(Fields::Newtype(Box::new(wire.clone())));
     }
     match &container.data {
         ast::Data::Struct(_, all) if attrs.transparent() => {
             // serde has checked that exactly one field carries the value.
             let carrier = all.iter().find(|field| field.attrs.transparent());
-            Shape::Struct(carrier.map_or(Fields::Unit, |field| Fields::Newtype(field.ty.clone())))
+            Shape::Struct(carrier.map_or(Fields::Unit, |field| Fields::Newtype(Box::new(field.ty.clone()))))
         }
         ast::Data::Struct(style, all) => {
             Shape::Struct(fields(*style, all, !matches!(attrs.default(), attr::Default::None)))
@@ -110,7 +110,9 @@ fn fields(style: Style, all: &[ast::Field<'_>], container_default: bool) -> Fiel
     let mut sent = all.iter().filter(|field| !field.attrs.skip_serializing());
     match style {
         Style::Unit => Fields::Unit,
-        Style::Newtype => sent.next().map_or(Fields::Unit, |field| Fields::Newtype(field.ty.clone())),
+        Style::Newtype => {
+            sent.next().map_or(Fields::Unit, |field| Fields::Newtype(Box::new(field.ty.clone())))
+        }
         Style::Tuple => Fields::Tuple(sent.map(|field| field.ty.clone()).collect()),
         Style::Struct => Fields::Named(sent.map(|field| named(field, container_default)).collect()),
     }

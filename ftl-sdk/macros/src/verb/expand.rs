@@ -8,16 +8,17 @@
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
 use syn::Visibility;
+use syn::spanned::Spanned;
 
 use super::model::{Param, Verb};
-use crate::diagnostics::{Errors, span_of};
+use crate::diagnostics::{Errors, projection};
 
 pub(crate) fn verb(verb: &Verb<'_>, item: &TokenStream) -> TokenStream {
     let Verb { marker, name, docs, cfgs, idempotent, blocking, .. } = verb;
     let (request, reply) = (request_of(verb), reply_of(verb));
     let type_beside = type_beside(verb);
     let declares = verb.params.iter().map(|Param { ty, .. }| {
-        let declare = quote_spanned!(span_of(ty)=> <#ty as ::ftl::Param>::declare);
+        let declare = projection(ty, quote!(::ftl::Param), quote!(declare));
         quote!(#declare(declaration);)
     });
     let run = run(verb);
@@ -54,6 +55,10 @@ pub(crate) fn verb(verb: &Verb<'_>, item: &TokenStream) -> TokenStream {
 pub(crate) fn fallback(verb: &Verb<'_>, item: &TokenStream, errors: Errors) -> TokenStream {
     let Verb { marker, name, cfgs, .. } = verb;
     let (type_beside, errors) = (type_beside(verb), errors.into_tokens());
+    if verb.is_method {
+        // Types cannot stand where a method stands.
+        return quote!(#item #errors);
+    }
     quote! {
         #item
         #errors
@@ -80,6 +85,12 @@ pub(crate) fn fallback(verb: &Verb<'_>, item: &TokenStream, errors: Errors) -> T
 /// function, and would be reported as never built.
 fn type_beside(verb: &Verb<'_>) -> TokenStream {
     let Verb { marker, name, visibility, cfgs, .. } = verb;
+    // At the function's own name, so that the compiler reports it there when it is not used.
+    let listed = quote_spanned! {verb.function.span()=>
+        #[doc(hidden)]
+        #[allow(non_upper_case_globals, reason = "the compiler shows this name when it is not used")]
+        pub(crate) const add_this_verb_to_the_list_in_ftl_module: () = ();
+    };
     let link = format!("The type of the verb [`{name}`](fn@{}), for `ftl::Client`.", verb.function);
     quote! {
         #(#cfgs)*
@@ -90,39 +101,42 @@ fn type_beside(verb: &Verb<'_>) -> TokenStream {
 
         #(#cfgs)*
         impl #marker {
-            #[doc(hidden)]
-            #[allow(non_upper_case_globals, reason = "the compiler shows this name when it is not used")]
-            pub(crate) const add_this_verb_to_the_list_in_ftl_module: () = ();
+            #listed
         }
     }
 }
 
 fn request_of(verb: &Verb<'_>) -> TokenStream {
     let fold = verb.params.iter().rev().fold(quote!(::ftl::__private::Injected), |rest, Param { ty, .. }| {
-        quote_spanned! {span_of(ty)=>
-            <<#ty as ::ftl::Param>::Role as ::ftl::__private::Join<#rest>>::Out
-        }
+        let role = projection(ty, quote!(::ftl::Param), quote!(Role));
+        projection(&role, quote!(::ftl::__private::Join<#rest>), quote!(Out))
     });
-    let span = verb.params.first().map_or_else(|| verb.function.span(), |param| span_of(param.ty));
-    quote_spanned!(span=> type Request = <#fold as ::ftl::__private::Roles>::Request;)
+    let request = projection(&fold, quote!(::ftl::__private::Roles), quote!(Request));
+    let span = verb.params.first().map_or_else(|| verb.function.span(), |param| param.ty.span());
+    quote_spanned!(span=> type Request = #request;)
 }
 
 fn reply_of(verb: &Verb<'_>) -> TokenStream {
-    let (span, output) = match verb.output {
-        Some(ty) => (span_of(ty), ty.to_token_stream()),
-        None => (verb.function.span(), quote!(())),
-    };
-    quote_spanned! {span=>
-        type Reply = <#output as ::ftl::Output>::Reply;
-        type Error = <<#output as ::ftl::Output>::Error as ::ftl::VerbError>::Contract;
+    let output = output_of(verb);
+    let reply = projection(&output, quote!(::ftl::Output), quote!(Reply));
+    let error = projection(&output, quote!(::ftl::Output), quote!(Error));
+    let contract = projection(&error, quote!(::ftl::VerbError), quote!(Contract));
+    quote_spanned! {output.span()=>
+        type Reply = #reply;
+        type Error = #contract;
     }
 }
 
+/// The type that the function returns.
+fn output_of(verb: &Verb<'_>) -> TokenStream {
+    verb.output.map_or_else(|| quote_spanned!(verb.function.span()=> ()), ToTokens::to_token_stream)
+}
+
 fn run(verb: &Verb<'_>) -> TokenStream {
-    let function = verb.function;
+    let (function, output) = (verb.function, output_of(verb));
     let takes = verb.params.iter().map(|Param { variable, ty, .. }| {
-        let take = quote_spanned!(span_of(ty)=> <#ty as ::ftl::Param>::take);
-        quote!(let #variable = #take(&mut environment)?;)
+        let take = projection(ty, quote!(::ftl::Param), quote!(take));
+        quote!(let #variable = #take(&mut incoming)?;)
     });
     let arguments = verb.params.iter().map(
         |Param { variable, lent, .. }| {
@@ -130,14 +144,12 @@ fn run(verb: &Verb<'_>) -> TokenStream {
         },
     );
     let mutable = (!verb.params.is_empty()).then(|| quote!(mut));
-    let unused = verb.params.is_empty().then(|| quote!(let _ = environment;));
-    let span = verb.output.map_or_else(|| function.span(), span_of);
-    let finish = quote_spanned!(span=> ::ftl::__private::finish);
+    let unused = verb.params.is_empty().then(|| quote!(let _ = incoming;));
     quote! {
-        |#mutable environment| ::std::boxed::Box::pin(async move {
+        |#mutable incoming| ::std::boxed::Box::pin(async move {
             #unused
             #(#takes)*
-            #finish(#function(#(#arguments),*).await)
+            ::ftl::__private::finish::<#output>(#function(#(#arguments),*).await)
         })
     }
 }

@@ -72,6 +72,8 @@ pub(crate) struct Verb<'a> {
     pub(crate) name: String,
     pub(crate) visibility: &'a Visibility,
     pub(crate) docs: String,
+    /// Whether it has a `self`, which no verb has.
+    pub(crate) is_method: bool,
     /// Its `cfg` attributes, which everything beside it needs too.
     pub(crate) cfgs: Vec<&'a Attribute>,
     pub(crate) params: Vec<Param<'a>>,
@@ -98,6 +100,7 @@ impl<'a> Verb<'a> {
             name: signature.ident.unraw().to_string(),
             visibility: &function.visibility,
             docs: docs::text_of(&function.attrs),
+            is_method: signature.receiver().is_some(),
             cfgs: function.attrs.iter().filter(|attr| attr.path().is_ident("cfg")).collect(),
             params: signature.inputs.iter().enumerate().filter_map(Param::of).collect(),
             output: match &signature.output {

@@ -3,12 +3,16 @@
 pub use ftl_core::schema::{Type, Visibility};
 pub use serde;
 
-pub use crate::blueprint;
 pub use crate::failure::PassedOn;
 pub use crate::json::accepts_absence;
 pub use crate::param::{Incoming, Injected, Join, Request, Roles};
 pub use crate::types::Types;
 pub use crate::verb::{Definition, Serve, describe, finish};
+
+/// The tables that describe types.
+pub mod blueprint {
+    pub use crate::blueprint::{Absence, Blueprint, Field, Fields, Shape, Tagging, Variant};
+}
 
 use crate::module::Module;
 

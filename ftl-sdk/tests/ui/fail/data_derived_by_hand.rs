@@ -1,0 +1,8 @@
+// FTL derives serde's traits.
+#[ftl::data]
+#[derive(serde::Serialize, PartialEq)]
+pub struct Name {
+    pub name: String,
+}
+
+fn main() {}

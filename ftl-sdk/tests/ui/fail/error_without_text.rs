@@ -1,0 +1,7 @@
+// Every variant says what happened.
+#[ftl::error]
+pub enum GreetError {
+    Empty,
+}
+
+fn main() {}

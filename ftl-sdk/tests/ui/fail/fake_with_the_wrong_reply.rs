@@ -1,0 +1,4 @@
+// A fake answers what the verb answers.
+fn main() {
+    let _: ftl::Client<clock::now> = ftl::Client::fake(|()| async { Ok("seven o'clock".to_owned()) });
+}

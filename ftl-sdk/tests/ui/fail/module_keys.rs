@@ -1,0 +1,4 @@
+// A module knows the key `verbs`.
+ftl::module! { functions: [greet] }
+
+fn main() {}
