@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ftl_controller::desired::{
-    Applied, Change, ChangeState, Outcome, Reason, Startup, Target, Transaction, Why,
+    Applied, Change, ChangeState, End, Outcome, Reason, Startup, Target, Transaction, Why,
 };
 use ftl_controller::observed::{Observed, Refused, ReplicaState, Stage};
 use ftl_controller::plan::{Action, TAIL_TRIES, plan};
@@ -634,6 +634,29 @@ fn what_served_before_is_no_crash_loop() {
         assert_eq!(state(&world, more), &ChangeState::Committed, "from version {version}");
         world.assert_kept();
     }
+}
+
+/// Nor do the attempts of a surplus replica bar a change whose replicas are ready.
+#[test]
+fn who_is_ready_commits_before_anything_is_a_crash_loop() {
+    let mut world = calm();
+    world.ghost.happened.runner = true;
+    let asked = target("a", 2, 0);
+    ask(&mut world, 1, &[(asked.clone(), 2)]);
+    world.apply(Event::Plan);
+    world.apply(Event::Plan);
+    let later = world.clock().plus(TICK * 40);
+    let mut replace = |world: &mut World, attempts| {
+        let key = world.desired.staying(&asked).last().unwrap().key;
+        let (end, at) = (End::new(Why::Silent), world.clock());
+        world.write(&Transaction::Replace { key, end, attempts, not_before: later, at });
+    };
+    replace(&mut world, 1);
+    world.run(4);
+    replace(&mut world, 3);
+    let fewer = ask(&mut world, 2, &[(target("a", 2, 0), 1)]);
+    world.apply(Event::Plan);
+    assert_eq!(state(&world, fewer), &ChangeState::Committed);
 }
 
 /// The table says which version serves even when no replica of it does.
