@@ -200,6 +200,9 @@ fn nothing_is_drained_while_the_table_is_held() {
     assert_eq!(world.desired.staying(&wanted).count(), 2, "committed, and nobody drained yet");
     world.apply(Event::Cut(away));
     world.apply(Event::Restart);
+    world.apply(Event::Start);
+    let drains = |action: &Action| matches!(action, Action::Write(Transaction::MarkDrain { .. }));
+    assert!(!actions(&world).iter().any(drains));
     world.run(20);
     let stays: Vec<RunnerKey> = world.desired.staying(&wanted).map(|slot| slot.key).collect();
     assert_eq!(stays, [keys[1]], "the one that reported");
