@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ftl_controller::desired::{
-    Applied, Change, ChangeState, Outcome, Reason, Startup, Target, Transaction, Why,
+    Applied, Change, ChangeState, End, Outcome, Reason, Startup, Target, Transaction, Why,
 };
 use ftl_controller::observed::{Observed, Refused, ReplicaState, Stage};
 use ftl_controller::plan::{Action, TAIL_TRIES, plan};
@@ -200,6 +200,9 @@ fn nothing_is_drained_while_the_table_is_held() {
     assert_eq!(world.desired.staying(&wanted).count(), 2, "committed, and nobody drained yet");
     world.apply(Event::Cut(away));
     world.apply(Event::Restart);
+    world.apply(Event::Start);
+    let drains = |action: &Action| matches!(action, Action::Write(Transaction::MarkDrain { .. }));
+    assert!(!actions(&world).iter().any(drains));
     world.run(20);
     let stays: Vec<RunnerKey> = world.desired.staying(&wanted).map(|slot| slot.key).collect();
     assert_eq!(stays, [keys[1]], "the one that reported");
@@ -281,6 +284,19 @@ fn a_pause_of_the_controller_replaces_nobody() {
     world.assert_kept();
     assert!(world.desired.slots.keys().eq(&keys));
     assert_eq!((rows(&world, "a"), rows(&world, "b")), (1, 1));
+}
+
+/// Nor is somebody given up who was just about to register.
+#[test]
+fn a_pause_of_the_controller_does_not_count_for_provisioning() {
+    let mut world = calm();
+    world.habits.insert(target("a", 2, 0).deployment, Habit::NeverRegisters);
+    let key = world.desired.next_key;
+    ask(&mut world, 1, &[(target("a", 2, 0), 1)]);
+    world.run(8);
+    world.apply(Event::Pause);
+    let took = world.run_until(40, |world| world.desired.ended.contains_key(&key));
+    assert_eq!(8 + took, 18, "PROVISION without the pause");
 }
 
 /// 6. Created and not recorded: when the answer is lost, the instance is.
@@ -621,6 +637,29 @@ fn what_served_before_is_no_crash_loop() {
         assert_eq!(state(&world, more), &ChangeState::Committed, "from version {version}");
         world.assert_kept();
     }
+}
+
+/// Nor do the attempts of a surplus replica bar a change whose replicas are ready.
+#[test]
+fn who_is_ready_commits_before_anything_is_a_crash_loop() {
+    let mut world = calm();
+    world.ghost.happened.runner = true;
+    let asked = target("a", 2, 0);
+    ask(&mut world, 1, &[(asked.clone(), 2)]);
+    world.apply(Event::Plan);
+    world.apply(Event::Plan);
+    let later = world.clock().plus(TICK * 40);
+    let mut replace = |world: &mut World, attempts| {
+        let key = world.desired.staying(&asked).last().unwrap().key;
+        let (end, at) = (End::new(Why::Silent), world.clock());
+        world.write(&Transaction::Replace { key, end, attempts, not_before: later, at });
+    };
+    replace(&mut world, 1);
+    world.run(4);
+    replace(&mut world, 3);
+    let fewer = ask(&mut world, 2, &[(target("a", 2, 0), 1)]);
+    world.apply(Event::Plan);
+    assert_eq!(state(&world, fewer), &ChangeState::Committed);
 }
 
 /// The table says which version serves even when no replica of it does.

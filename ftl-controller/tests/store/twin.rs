@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ftl_controller::desired::{End, NewChange, Reason, Target, Transaction, Why};
+use ftl_controller::desired::{Applied, End, NewChange, Reason, Target, Transaction, Why};
 use ftl_controller::store::{Opened, Store};
 use ftl_core::key::{ChangeId, RunnerKey};
 use ftl_core::platform::Exit;
@@ -99,5 +99,25 @@ proptest! {
                 assert_eq!(store.load().await.unwrap(), desired, "after {step:?}");
             }
         });
+    }
+}
+
+/// What moves to another platform is kept where it was, in place of what was kept before; or nothing is.
+#[tokio::test]
+async fn what_moves_is_kept_where_it_was() {
+    let (_directory, file) = directory();
+    let Opened { store, mut desired, .. } = with_deployments(&file).await;
+    let later = NOW.plus(Duration::from_secs(600));
+    let (here, there) = (target("m", 0, "a"), target("m", 0, "b"));
+    let moves =
+        [(&here, Some(later), 0), (&there, Some(later), 1), (&here, Some(later), 1), (&there, None, 0)];
+    for (step, (target, keep_until, kept)) in moves.into_iter().enumerate() {
+        let asked = change(&format!("r{step}"), &[(target, 1)], NOW);
+        let Applied::New(change) = desired.apply(&asked) else { panic!("step {step}") };
+        assert_eq!(store.apply(&asked).await.unwrap(), Applied::New(change));
+        let commit = Transaction::Commit { change, keep_until };
+        assert_eq!(store.write(&commit).await.unwrap(), desired.write(&commit));
+        assert_eq!(store.load().await.unwrap(), desired);
+        assert_eq!(desired.kept.len(), kept, "step {step}");
     }
 }
