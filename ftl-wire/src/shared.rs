@@ -140,7 +140,7 @@ impl Shared {
     }
 
     /// Queues a call of this process.
-    pub(crate) fn open(&self, call: &Call, timeout_ms: u32) -> Result<Ticket, NotOpened> {
+    pub(crate) fn open(&self, call: &Call, deadline: Instant, timeout_ms: u32) -> Result<Ticket, NotOpened> {
         self.wake_with(|state| {
             if let Some(refused) = state.refuses_calls() {
                 return Err(NotOpened::Refused(refused.failure));
@@ -148,10 +148,10 @@ impl Shared {
             if !state.out.has_room() {
                 return Err(NotOpened::NoRoom);
             }
-            let ticket = state.opened.open(call.head.deadline).ok_or(NotOpened::NoSlot)?;
+            let ticket = state.opened.open(deadline).ok_or(NotOpened::NoSlot)?;
             write_call(state.out.queue(), ticket.id, &call.head, timeout_ms, call.body.bytes());
             state.opened.queued(ticket.id, state.out.end());
-            state.wake_at(call.head.deadline);
+            state.wake_at(deadline);
             Ok(ticket)
         })
     }
