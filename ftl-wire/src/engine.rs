@@ -613,7 +613,7 @@ mod tests {
     /// Two calls, their frames, their answers and GOAWAY in every order.
     #[test]
     fn drain_zero_failures() {
-        let mut steps = [0u8; 7];
+        let mut steps = [0u8; 6];
         loop {
             drained_with_zero_failures(&steps);
             let Some(digit) = steps.iter().rposition(|step| *step < 4) else { break };

@@ -102,7 +102,8 @@ impl Shared {
         let slots = state.waiting_for_slot > 0 && !state.opened.is_full();
         drop(state);
         if slots {
-            self.slot_free.notify_waiters();
+            // One at a time: who takes the slot comes by here again, and wakes the next if there are more.
+            self.slot_free.notify_one();
         }
         changed
     }
