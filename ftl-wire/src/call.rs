@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ftl_core::{Call, CallError, Code, Failure, Head};
+use ftl_core::{Call, CallError, Code, Failure};
 use tokio::time::{Instant, timeout_at};
 
 use crate::frame::Outcome;
@@ -15,15 +15,17 @@ use crate::shared::{NotOpened, Shared};
 use crate::state::{Found, Ticket};
 
 /// Makes one call.
-pub(crate) async fn call(shared: &Arc<Shared>, mut call: Call) -> Outcome {
+///
+/// It borrows the call: a future that owns what it is given carries it twice, and every call is copied that often.
+pub(crate) async fn call(shared: &Arc<Shared>, call: &Call) -> Outcome {
     let now = Instant::now();
-    call.head.deadline = call.head.deadline.min(now + CALL_TIMEOUT_MAX);
-    let opened = match check(shared, &call).and_then(|()| millis_left(&call.head, now)) {
-        Ok(millis) => match shared.open(&call, millis) {
+    let deadline = call.head.deadline.min(now + CALL_TIMEOUT_MAX);
+    let opened = match check(shared, call).and_then(|()| millis_left(deadline, now)) {
+        Ok(millis) => match shared.open(call, deadline, millis) {
             Ok(ticket) => Ok(ticket),
             Err(NotOpened::Refused(failure)) => Err(failure),
             // In a box: every call would carry the space for what few need.
-            Err(full) => Box::pin(wait_and_open(shared, &call, full)).await,
+            Err(full) => Box::pin(wait_and_open(shared, call, deadline, full)).await,
         },
         Err(failure) => Err(failure),
     };
@@ -53,8 +55,8 @@ fn check(shared: &Shared, call: &Call) -> Result<(), Failure> {
 }
 
 /// Begun milliseconds count: 0 means that no time is left.
-fn millis_left(head: &Head, now: Instant) -> Result<u32, Failure> {
-    let left = head.deadline.saturating_duration_since(now);
+fn millis_left(deadline: Instant, now: Instant) -> Result<u32, Failure> {
+    let left = deadline.saturating_duration_since(now);
     if left.is_zero() {
         let message = "the deadline passed before the call was sent";
         return Err(Failure::new(Code::DeadlineExceeded, message).not_started(false));
@@ -62,7 +64,12 @@ fn millis_left(head: &Head, now: Instant) -> Result<u32, Failure> {
     Ok(u32::try_from((left + Duration::from_nanos(999_999)).as_millis()).unwrap_or(u32::MAX - 1))
 }
 
-async fn wait_and_open(shared: &Arc<Shared>, call: &Call, full: NotOpened) -> Result<Ticket, Failure> {
+async fn wait_and_open(
+    shared: &Arc<Shared>,
+    call: &Call,
+    deadline: Instant,
+    full: NotOpened,
+) -> Result<Ticket, Failure> {
     let _waiting = Waiting::new(shared);
     let opening = async {
         loop {
@@ -71,7 +78,7 @@ async fn wait_and_open(shared: &Arc<Shared>, call: &Call, full: NotOpened) -> Re
             // Before the look, so that nothing that comes between is missed.
             slot.as_mut().enable();
             room.as_mut().enable();
-            match shared.open(call, millis_left(&call.head, Instant::now())?) {
+            match shared.open(call, deadline, millis_left(deadline, Instant::now())?) {
                 Ok(ticket) => return Ok(ticket),
                 Err(NotOpened::Refused(failure)) => return Err(failure),
                 Err(NotOpened::NoSlot) => slot.await,
@@ -79,7 +86,7 @@ async fn wait_and_open(shared: &Arc<Shared>, call: &Call, full: NotOpened) -> Re
             }
         }
     };
-    timeout_at(call.head.deadline, opening).await.unwrap_or_else(|_| Err(shared.no_place(&full)))
+    timeout_at(deadline, opening).await.unwrap_or_else(|_| Err(shared.no_place(&full)))
 }
 
 /// Counts a caller that waits for a slot.

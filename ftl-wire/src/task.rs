@@ -179,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
         let now = Instant::now();
         if outlook.last.is_some_and(|by| by <= now) {
-            return Err(lost(format!("{} did not hang up in time", self.shared.peer)));
+            return Err(self.hung_up_by_peer());
         }
         let mut effects = Effects::default();
         let next_tick = self.shared.with(|state| {
@@ -211,6 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
     }
 
+    /// How the connection ended, when it ends with the peer's bytes or with the patience for them.
     fn hung_up_by_peer(&self) -> Closed {
         let peer = &self.shared.peer;
         self.shared.with(|state| match (state.drain, state.peer_accepted) {
