@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ftl_core::{Call, CallError, Code, Failure, Head};
+use ftl_core::{Call, CallError, Code, Failure};
 use tokio::time::{Instant, timeout_at};
 
 use crate::frame::Outcome;
@@ -15,9 +15,21 @@ use crate::shared::{NotOpened, Shared};
 use crate::state::{Found, Ticket};
 
 /// Makes one call.
-pub(crate) async fn call(shared: &Arc<Shared>, mut call: Call) -> Outcome {
-    call.head.deadline = call.head.deadline.min(Instant::now() + CALL_TIMEOUT_MAX);
-    let outcome = match open(shared, &call).await {
+///
+/// It borrows the call: a future that owns what it is given carries it twice, and every call is copied that often.
+pub(crate) async fn call(shared: &Arc<Shared>, call: &Call) -> Outcome {
+    let now = Instant::now();
+    let deadline = call.head.deadline.min(now + CALL_TIMEOUT_MAX);
+    let opened = match check(shared, call).and_then(|()| millis_left(deadline, now)) {
+        Ok(millis) => match shared.open(call, deadline, millis) {
+            Ok(ticket) => Ok(ticket),
+            Err(NotOpened::Refused(failure)) => Err(failure),
+            // In a box: every call would carry the space for what few need.
+            Err(full) => Box::pin(wait_and_open(shared, call, deadline, full)).await,
+        },
+        Err(failure) => Err(failure),
+    };
+    let outcome = match opened {
         Ok(ticket) => Pending { shared, ticket: Some(ticket) }.await,
         Err(failure) => Err(CallError::Failed(failure)),
     };
@@ -27,18 +39,6 @@ pub(crate) async fn call(shared: &Arc<Shared>, mut call: Call) -> Outcome {
         }
         CallError::Verb(body) => CallError::Verb(body),
     })
-}
-
-async fn open(shared: &Arc<Shared>, call: &Call) -> Result<Ticket, Failure> {
-    check(shared, call)?;
-    match shared.open(call, millis_left(&call.head)?) {
-        Ok(ticket) => Ok(ticket),
-        Err(NotOpened::Refused(failure)) => Err(failure),
-        Err(full) => {
-            let waited = timeout_at(call.head.deadline, wait_and_open(shared, call)).await;
-            waited.unwrap_or_else(|_| Err(shared.no_place(&full)))
-        }
-    }
 }
 
 /// What no peer would take.
@@ -55,8 +55,8 @@ fn check(shared: &Shared, call: &Call) -> Result<(), Failure> {
 }
 
 /// Begun milliseconds count: 0 means that no time is left.
-fn millis_left(head: &Head) -> Result<u32, Failure> {
-    let left = head.deadline.saturating_duration_since(Instant::now());
+fn millis_left(deadline: Instant, now: Instant) -> Result<u32, Failure> {
+    let left = deadline.saturating_duration_since(now);
     if left.is_zero() {
         let message = "the deadline passed before the call was sent";
         return Err(Failure::new(Code::DeadlineExceeded, message).not_started(false));
@@ -64,21 +64,29 @@ fn millis_left(head: &Head) -> Result<u32, Failure> {
     Ok(u32::try_from((left + Duration::from_nanos(999_999)).as_millis()).unwrap_or(u32::MAX - 1))
 }
 
-async fn wait_and_open(shared: &Arc<Shared>, call: &Call) -> Result<Ticket, Failure> {
+async fn wait_and_open(
+    shared: &Arc<Shared>,
+    call: &Call,
+    deadline: Instant,
+    full: NotOpened,
+) -> Result<Ticket, Failure> {
     let _waiting = Waiting::new(shared);
-    loop {
-        let (slot, room) = (shared.slot_free.notified(), shared.queue_room.notified());
-        tokio::pin!(slot, room);
-        // Before the look, so that nothing that comes between is missed.
-        slot.as_mut().enable();
-        room.as_mut().enable();
-        match shared.open(call, millis_left(&call.head)?) {
-            Ok(ticket) => return Ok(ticket),
-            Err(NotOpened::Refused(failure)) => return Err(failure),
-            Err(NotOpened::NoSlot) => slot.await,
-            Err(NotOpened::NoRoom) => room.await,
+    let opening = async {
+        loop {
+            let (slot, room) = (shared.slot_free.notified(), shared.queue_room.notified());
+            tokio::pin!(slot, room);
+            // Before the look, so that nothing that comes between is missed.
+            slot.as_mut().enable();
+            room.as_mut().enable();
+            match shared.open(call, deadline, millis_left(deadline, Instant::now())?) {
+                Ok(ticket) => return Ok(ticket),
+                Err(NotOpened::Refused(failure)) => return Err(failure),
+                Err(NotOpened::NoSlot) => slot.await,
+                Err(NotOpened::NoRoom) => room.await,
+            }
         }
-    }
+    };
+    timeout_at(deadline, opening).await.unwrap_or_else(|_| Err(shared.no_place(&full)))
 }
 
 /// Counts a caller that waits for a slot.
@@ -112,7 +120,7 @@ impl Future for Pending<'_> {
         let found = std::task::ready!(self.shared.with(|state| state.opened.poll(ticket, cx)));
         self.ticket = None;
         Poll::Ready(match found {
-            Found::Ended(outcome) => outcome,
+            Found::Ended(terminal) => terminal.into(),
             Found::Expired => {
                 let message = format!("no answer from {} before the deadline", self.shared.peer);
                 Err(CallError::Failed(Failure::new(Code::DeadlineExceeded, message)))

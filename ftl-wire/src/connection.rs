@@ -1,6 +1,7 @@
 //! One connection: calls out of it, calls into it, its end.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -232,8 +233,16 @@ impl VerbService for Connection {
         Err(Failure::new(Code::Unavailable, message).not_started(true))
     }
 
-    async fn call(&self, call: Call) -> Result<Reply, CallError> {
-        crate::call::call(&self.shared, call).await
+    // Written out, because the macro's future would carry the call twice.
+    fn call<'life0, 'async_trait>(
+        &'life0 self,
+        call: Call,
+    ) -> Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send + 'async_trait>>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        Box::pin(async move { crate::call::call(&self.shared, &call).await })
     }
 }
 

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use crate::connection::{Closed, Peer};
 use crate::dispatch::{Dispatch, HeadRef, Route, Stamp};
 use crate::frame::{
-    CallHead, CloseCode, Frame, Goaway, Kind, Reason, Refused, STAMP_BYTES_MAX, StreamId, Violation, decode,
-    flags, forward_call, owned_head, read_echo, write_unsupported,
+    CallHead, CloseCode, Frame, Goaway, Header, Kind, Reason, Refused, STAMP_BYTES_MAX, StreamId, Violation,
+    decode, flags, forward_call, owned_head, read_echo, write_unsupported,
 };
 use crate::limits::{BODY_BYTES_MAX, CALL_TIMEOUT_MAX, DEPTH_MAX, META_BYTES_MAX};
 use crate::shared::{Shared, reserved};
@@ -40,17 +40,19 @@ impl From<Violation> for Stop {
     }
 }
 
-/// Takes what arrives on one connection.
+/// Takes what arrives on one connection. The vectors are kept for their capacity.
 #[derive(Debug)]
 pub(crate) struct Engine {
     shared: Arc<Shared>,
     dispatch: Arc<dyn Dispatch>,
-    /// The frames of the current batch; kept for its capacity.
+    /// The frames of the current batch.
     arrived: Vec<Arrived>,
     /// Calls that tasks of this process are to serve.
-    starting: Vec<(StreamId, Arc<dyn VerbService>, Call)>,
+    starting: Vec<Starting>,
     /// What is to be handed on, by connection.
     legs: Vec<(Leg, Vec<Hop>)>,
+    spare_hops: Vec<Vec<Hop>>,
+    settling: Settling,
     effects: Effects,
 }
 
@@ -59,37 +61,68 @@ pub(crate) struct Engine {
 struct Arrived {
     /// Where it begins in the receive buffer.
     at: usize,
-    /// Where it goes, if it is a CALL.
-    verdict: Option<Verdict>,
+    header: Header,
+    verdict: Verdict,
 }
 
+/// Where a frame goes, as far as that can be said without the connection's state.
 #[derive(Debug)]
 enum Verdict {
-    Serve(Arc<dyn VerbService>, Call),
+    /// It is no call.
+    NoCall,
+    /// To a task of this process: that one of those that are to start.
+    Serve(usize),
+    /// On, with so many ms left.
     Relay(Leg, Stamp, u32),
-    Refuse(Refused),
+    Refuse(Box<Refused>),
+}
+
+/// A call that a task of this process is to serve.
+#[derive(Debug)]
+struct Starting {
+    id: StreamId,
+    service: Arc<dyn VerbService>,
+    /// In a box, because it is handed on several times before it is called.
+    call: Box<Call>,
+    accepted: bool,
 }
 
 /// A frame to be handed on.
 #[derive(Debug)]
-enum Hop {
-    /// A call that is `id` here, with so many ms left when it was read.
-    Call { at: usize, id: StreamId, stamp: Stamp, timeout_ms: u32 },
-    /// The end of a call that is `here` here and `there` there.
-    End { at: usize, here: StreamId, there: StreamId },
+struct Hop {
+    at: usize,
+    header: Header,
+    what: Handed,
+}
+
+#[derive(Debug)]
+enum Handed {
+    /// A call, with so many ms left when it was read.
+    Call(Stamp, u32),
+    /// The end of the call that has this id on the other connection.
+    End(StreamId),
 }
 
 /// What became of the calls that were handed on.
 #[derive(Debug, Default)]
-struct Settled {
+struct Settling {
     tasks: Vec<(StreamId, AbortHandle)>,
-    relayed: Vec<(StreamId, Leg, Result<StreamId, Refused>)>,
+    relayed: Vec<(StreamId, StreamId)>,
+    refused: Vec<(StreamId, Leg, Refused)>,
 }
 
 impl Engine {
     pub(crate) fn new(shared: Arc<Shared>, dispatch: Arc<dyn Dispatch>) -> Self {
-        let (arrived, starting, legs) = (Vec::new(), Vec::new(), Vec::new());
-        Self { shared, dispatch, arrived, starting, legs, effects: Effects::default() }
+        Self {
+            shared,
+            dispatch,
+            arrived: Vec::new(),
+            starting: Vec::new(),
+            legs: Vec::new(),
+            spare_hops: Vec::new(),
+            settling: Settling::default(),
+            effects: Effects::default(),
+        }
     }
 
     /// Takes all whole frames at the beginning of these bytes; answers how many bytes they are.
@@ -121,45 +154,52 @@ impl Engine {
                 Ok(None) => return (at, Ok(())),
                 Err(violation) => return (at, Err(violation)),
             };
-            let verdict =
-                match (frame.kind() == Some(Kind::Call)).then(|| self.judge(&frame, now)).transpose() {
-                    Ok(verdict) => verdict,
-                    Err(violation) => return (at, Err(violation)),
-                };
-            self.arrived.push(Arrived { at, verdict });
+            let verdict = match self.judge(&frame, now) {
+                Ok(verdict) => verdict,
+                Err(violation) => return (at, Err(violation)),
+            };
+            self.arrived.push(Arrived { at, header: frame.header, verdict });
             at += frame.header.frame_len();
         }
     }
 
-    /// Where a call goes, as far as that can be said without the connection's state.
-    fn judge(&self, frame: &Frame<'_>, now: Instant) -> Result<Verdict, Violation> {
-        let head = CallHead::read(frame.meta)?;
-        if let Some(refused) = refuse(&head, frame) {
-            return Ok(Verdict::Refuse(refused));
+    fn judge(&mut self, frame: &Frame<'_>, now: Instant) -> Result<Verdict, Violation> {
+        if frame.kind() != Some(Kind::Call) {
+            return Ok(Verdict::NoCall);
         }
-        Ok(match self.dispatch.dispatch(&HeadRef::new(&head)) {
-            Route::Serve(service) => match owned_head(&head, now) {
-                Ok(head) => Verdict::Serve(service, Call::new(head, body_of(frame))),
-                Err(refused) => Verdict::Refuse(refused),
-            },
-            Route::Relay { .. } if head.is_control() => Verdict::Refuse(reserved()),
+        let head = CallHead::read(frame.meta)?;
+        let verdict = match refuse(&head, frame) {
+            Some(refused) => Err(refused),
+            None => self.route(&head, frame, now),
+        };
+        Ok(verdict.unwrap_or_else(|refused| Verdict::Refuse(Box::new(refused))))
+    }
+
+    fn route(&mut self, head: &CallHead<'_>, frame: &Frame<'_>, now: Instant) -> Result<Verdict, Refused> {
+        match self.dispatch.dispatch(&HeadRef::new(head)) {
+            Route::Serve(service) => {
+                let call = Box::new(Call::new(owned_head(head, now)?, body_of(frame)));
+                self.starting.push(Starting { id: frame.header.id, service, call, accepted: false });
+                Ok(Verdict::Serve(self.starting.len() - 1))
+            }
+            Route::Relay { .. } if head.is_control() => Err(reserved()),
             Route::Relay { .. } if head.ttl == 0 => {
                 let message = "the call was handed on too often: do two relays route it to each other?";
-                Verdict::Refuse(Refused::new(Reason::TTL, Code::Internal, message))
+                Err(Refused::new(Reason::TTL, Code::Internal, message))
             }
             Route::Relay { to, stamp } => {
                 let longest = u32::try_from(CALL_TIMEOUT_MAX.as_millis()).unwrap_or(u32::MAX);
-                Verdict::Relay(to.into_shared(), stamp, head.timeout_ms.min(longest))
+                Ok(Verdict::Relay(to.into_shared(), stamp, head.timeout_ms.min(longest)))
             }
-            Route::Refuse(failure) => Verdict::Refuse(Refused::of(failure)),
-        })
+            Route::Refuse(failure) => Err(Refused::of(failure)),
+        }
     }
 
     fn apply(&mut self, state: &mut State, bytes: &[u8], arrived: Arrived) -> Result<(), Stop> {
-        let Some(frame) = decode(&bytes[arrived.at..])? else { return Ok(()) };
+        let frame = Frame::at(arrived.header, &bytes[arrived.at..]);
         let id = frame.header.id;
         match frame.kind() {
-            Some(Kind::Call) => self.apply_call(state, id, arrived)?,
+            Some(Kind::Call) => self.apply_call(state, arrived)?,
             Some(Kind::Reply | Kind::Fail | Kind::Error | Kind::Reject) => {
                 self.apply_end(state, &frame, arrived.at)?;
             }
@@ -193,7 +233,9 @@ impl Engine {
         Ok(())
     }
 
-    fn apply_call(&mut self, state: &mut State, id: StreamId, arrived: Arrived) -> Result<(), Violation> {
+    fn apply_call(&mut self, state: &mut State, arrived: Arrived) -> Result<(), Violation> {
+        let Arrived { at, header, verdict } = arrived;
+        let id = header.id;
         // The last GOAWAY has said that it never started.
         if state.drain.is_finished() {
             return Ok(());
@@ -203,31 +245,32 @@ impl Engine {
             state.reject(id, &refused);
             return Ok(());
         }
-        match arrived.verdict {
-            Some(Verdict::Serve(service, call)) => {
-                let deadline = call.head.deadline;
+        match verdict {
+            Verdict::Serve(index) => {
+                let starting = &mut self.starting[index];
+                starting.accepted = true;
+                let deadline = starting.call.head.deadline;
                 state.served.work(id, Worker::Here(deadline));
                 state.wake_at(deadline);
-                self.starting.push((id, service, call));
             }
-            Some(Verdict::Relay(to, stamp, timeout_ms)) => {
-                state.served.work(id, Worker::There(to.clone()));
-                self.hop(to, Hop::Call { at: arrived.at, id, stamp, timeout_ms });
+            Verdict::Relay(to, stamp, timeout_ms) => {
+                self.hop(&to, Hop { at, header, what: Handed::Call(stamp, timeout_ms) });
+                state.served.work(id, Worker::There(to));
             }
-            Some(Verdict::Refuse(refused)) => state.reject(id, &refused),
-            None => {}
+            Verdict::Refuse(refused) => state.reject(id, &refused),
+            Verdict::NoCall => {}
         }
         Ok(())
     }
 
     fn apply_end(&mut self, state: &mut State, frame: &Frame<'_>, at: usize) -> Result<(), Violation> {
-        let here = frame.header.id;
+        let header = frame.header;
         if !frame.has(flags::END) || frame.has(flags::STREAM) {
             return Err(Violation::Malformed("a streamed reply, which was not agreed on"));
         }
-        match state.opened.end(here, frame)? {
+        match state.opened.end(header.id, frame)? {
             Ended::Here(waker) => self.effects.wakers.extend(waker),
-            Ended::There(leg, there) => self.hop(leg, Hop::End { at, here, there }),
+            Ended::There(leg, there) => self.hop(&leg, Hop { at, header, what: Handed::End(there) }),
             Ended::Nowhere => {}
         }
         Ok(())
@@ -246,60 +289,87 @@ impl Engine {
         }
     }
 
-    fn hop(&mut self, to: Leg, hop: Hop) {
-        match self.legs.iter_mut().find(|(leg, _)| Arc::ptr_eq(leg, &to)) {
+    fn hop(&mut self, to: &Leg, hop: Hop) {
+        match self.legs.iter_mut().find(|(leg, _)| Arc::ptr_eq(leg, to)) {
             Some((_, hops)) => hops.push(hop),
-            None => self.legs.push((to, vec![hop])),
+            None => {
+                let mut hops = self.spare_hops.pop().unwrap_or_default();
+                hops.push(hop);
+                self.legs.push((to.clone(), hops));
+            }
         }
     }
 
     fn hand_on(&mut self, bytes: &[u8], now: Instant) {
-        if self.starting.is_empty() && self.legs.is_empty() {
-            return;
+        let settling = &mut self.settling;
+        for Starting { id, service, call, accepted } in self.starting.drain(..) {
+            if accepted {
+                settling.tasks.push((id, crate::serve::spawn(self.shared.clone(), id, service, call)));
+            }
         }
-        let mut settled = Settled::default();
-        for (id, service, call) in self.starting.drain(..) {
-            settled.tasks.push((id, crate::serve::spawn(self.shared.clone(), id, service, call)));
+        for (leg, mut hops) in self.legs.drain(..) {
+            hand_on_to(&leg, &self.shared, &mut hops, bytes, now, settling);
+            self.spare_hops.push(hops);
         }
-        for (leg, hops) in std::mem::take(&mut self.legs) {
-            self.hand_on_to(&leg, hops, bytes, now, &mut settled.relayed);
+        if !settling.is_empty() {
+            let effects = &mut self.effects;
+            self.shared.with(|state| settling.settle(state, effects));
         }
-        if settled.tasks.is_empty() && settled.relayed.is_empty() {
-            return;
-        }
-        let effects = &mut self.effects;
-        self.shared.with(|state| settle(state, settled, effects));
     }
+}
 
-    fn hand_on_to(
-        &self,
-        leg: &Leg,
-        hops: Vec<Hop>,
-        bytes: &[u8],
-        now: Instant,
-        relayed: &mut Vec<(StreamId, Leg, Result<StreamId, Refused>)>,
-    ) {
-        let resided = u32::try_from(Instant::now().saturating_duration_since(now).as_millis());
-        let from_user_code = matches!(self.shared.peer, Peer::Deployment { .. });
-        leg.wake_with(|state| {
-            for hop in hops {
-                // Every hop is a whole frame of this batch.
-                let (Hop::Call { at, .. } | Hop::End { at, .. }) = hop;
-                let Ok(Some(frame)) = decode(&bytes[at..]) else { continue };
-                match hop {
-                    Hop::End { here, there, .. } => leg.forward_end(state, &frame, there, &self.shared, here),
-                    Hop::Call { id, stamp, timeout_ms, .. } => {
-                        let left = timeout_ms.saturating_sub(*resided.as_ref().unwrap_or(&u32::MAX));
-                        let opened =
-                            open_relayed(state, leg, &self.shared, id, &frame, left).inspect(|there| {
-                                forward_call(state.out.queue(), &frame, *there, left, &stamp, from_user_code);
-                                state.opened.queued(*there, state.out.end());
-                            });
-                        relayed.push((id, leg.clone(), opened));
+/// Hands on what goes to one connection, all of it under one lock.
+fn hand_on_to(
+    leg: &Leg,
+    from: &Leg,
+    hops: &mut Vec<Hop>,
+    bytes: &[u8],
+    read_at: Instant,
+    settling: &mut Settling,
+) {
+    let resided = Instant::now().saturating_duration_since(read_at).as_millis();
+    let resided = u32::try_from(resided).unwrap_or(u32::MAX);
+    let from_user_code = matches!(from.peer, Peer::Deployment { .. });
+    leg.wake_with(|state| {
+        for Hop { at, header, what } in hops.drain(..) {
+            let frame = Frame::at(header, &bytes[at..]);
+            match what {
+                Handed::End(there) => leg.forward_end(state, &frame, there, from, header.id),
+                Handed::Call(stamp, timeout_ms) => {
+                    let left = timeout_ms.saturating_sub(resided);
+                    match open_relayed(state, leg, from, &frame, left) {
+                        Ok(there) => {
+                            forward_call(state.out.queue(), &frame, there, left, &stamp, from_user_code);
+                            state.opened.queued(there, state.out.end());
+                            settling.relayed.push((header.id, there));
+                        }
+                        Err(refused) => settling.refused.push((header.id, leg.clone(), refused)),
                     }
                 }
             }
-        });
+        }
+    });
+}
+
+impl Settling {
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty() && self.relayed.is_empty() && self.refused.is_empty()
+    }
+
+    fn settle(&mut self, state: &mut State, effects: &mut Effects) {
+        for (id, task) in self.tasks.drain(..) {
+            effects.aborts.extend(state.served.started(id, task));
+        }
+        for (id, there) in self.relayed.drain(..) {
+            if let Some(leg) = state.served.relayed(id, there) {
+                effects.cancelled(Cancelled::Forward(leg, there), false);
+            }
+        }
+        for (id, leg, refused) in self.refused.drain(..) {
+            if state.served.end_there(id, &leg, None) {
+                state.reject(id, &refused);
+            }
+        }
     }
 }
 
@@ -349,7 +419,6 @@ fn open_relayed(
     state: &mut State,
     leg: &Leg,
     from: &Leg,
-    id: StreamId,
     frame: &Frame<'_>,
     timeout_ms: u32,
 ) -> Result<StreamId, Refused> {
@@ -370,26 +439,222 @@ fn open_relayed(
     } else {
         state
             .opened
-            .open_relayed(from.clone(), id)
+            .open_relayed(from, frame.header.id)
             .ok_or_else(|| busy("has as many calls open as it takes at once"))
     }
 }
 
-fn settle(state: &mut State, settled: Settled, effects: &mut Effects) {
-    for (id, task) in settled.tasks {
-        effects.aborts.extend(state.served.started(id, task));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{CloseReason, Connection};
+    use crate::frame::{Terminal, Terms, Writer};
+    use crate::shared::Established;
+    use crate::state::{Drain, Found, Ticket};
+    use ftl_core::{Fate, Head};
+    use proptest::prelude::*;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    fn shared(peer: Peer, acceptor: bool) -> Arc<Shared> {
+        let terms = Terms::default();
+        Shared::new(Established { peer, origin: "test".to_owned(), acceptor, terms })
     }
-    for (id, leg, opened) in settled.relayed {
-        match opened {
-            Ok(there) if state.served.relayed(id, &leg, there) => {
-                effects.cancelled(Cancelled::Forward(leg, there), false);
+
+    #[derive(Debug)]
+    struct To(Option<Arc<Shared>>);
+
+    impl Dispatch for To {
+        fn dispatch(&self, _: &HeadRef<'_>) -> Route {
+            match &self.0 {
+                Some(to) => Route::Relay { to: Connection::new(to.clone()), stamp: Stamp::default() },
+                None => Route::Refuse(Failure::new(Code::Unimplemented, "nobody").not_started(false)),
             }
-            Ok(_) => {}
-            Err(refused) => {
-                if state.served.end_there(id, &leg, None) {
-                    state.reject(id, &refused);
+        }
+    }
+
+    /// One end of a connection without I/O.
+    struct End {
+        shared: Arc<Shared>,
+        engine: Engine,
+        /// Bytes that left and have not arrived.
+        under_way: Vec<u8>,
+        sent: u64,
+    }
+
+    impl End {
+        fn new(peer: Peer, acceptor: bool, to: Option<Arc<Shared>>) -> Self {
+            let shared = shared(peer, acceptor);
+            let engine = Engine::new(shared.clone(), Arc::new(To(to)));
+            Self { shared, engine, under_way: Vec::new(), sent: 0 }
+        }
+
+        /// What the task does after every turn: goes on with the drain, and writes.
+        fn flush(&mut self) {
+            let (mut buffer, mut effects) = (Vec::new(), Effects::default());
+            self.shared.with(|state| {
+                state.advance_drain(Instant::now(), &mut effects);
+                state.take_out(self.sent, &mut buffer);
+            });
+            effects.run(&self.shared);
+            self.sent += buffer.len() as u64;
+            self.under_way.extend_from_slice(&buffer);
+        }
+
+        /// Lets the first frame arrive at the other end; answers whether there was one.
+        fn arrive(&mut self, at: &mut End) -> bool {
+            self.flush();
+            let Some(frame) = decode(&self.under_way).unwrap() else { return false };
+            let len = frame.header.frame_len();
+            let bytes: Vec<u8> = self.under_way.drain(..len).collect();
+            assert_eq!(at.engine.receive(&bytes, Instant::now()).unwrap(), len);
+            true
+        }
+    }
+
+    /// A caller, and a relay that will drain, in front of a callee that this test plays.
+    struct World {
+        caller: End,
+        relay: End,
+        callee: End,
+        calls: Vec<Ticket>,
+        refused: usize,
+        /// Calls that reached the callee.
+        ran: Vec<StreamId>,
+        answered: usize,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let callee = End::new(Peer::ParentRunner, true, None);
+            let relay = End::new(Peer::Controller, true, Some(callee.shared.clone()));
+            let caller = End::new(Peer::Controller, false, None);
+            Self { caller, relay, callee, calls: Vec::new(), refused: 0, ran: Vec::new(), answered: 0 }
+        }
+
+        fn step(&mut self, step: u8) {
+            match step {
+                0 => self.open(),
+                1 => drop(self.caller.arrive(&mut self.relay)),
+                2 => drop(self.relay.arrive(&mut self.caller)),
+                3 => self.answer(),
+                _ => {
+                    let now = Instant::now();
+                    self.relay.shared.with(|state| state.begin_drain(now + Duration::from_secs(60), now));
                 }
             }
+        }
+
+        fn open(&mut self) {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            let head = Head::new("a.b".parse().unwrap(), "r".parse().unwrap(), deadline);
+            match self.caller.shared.open(&Call::new(head, Body::once("{}")), deadline, 60_000) {
+                Ok(ticket) => self.calls.push(ticket),
+                Err(_) => self.refused += 1,
+            }
+        }
+
+        /// The callee reads what has reached it, and answers its oldest call.
+        fn answer(&mut self) {
+            self.callee.flush();
+            while let Some(frame) = decode(&self.callee.under_way).unwrap() {
+                let (id, len) = (frame.header.id, frame.header.frame_len());
+                assert_eq!(frame.kind(), Some(Kind::Call));
+                self.ran.push(id);
+                self.callee.under_way.drain(..len);
+            }
+            if let Some(&id) = self.ran.get(self.answered) {
+                self.answered += 1;
+                let mut bytes = Vec::new();
+                Writer::begin(&mut bytes, id, Kind::Reply, flags::END).body(b"{}");
+                self.callee.engine.receive(&bytes, Instant::now()).unwrap();
+            }
+        }
+
+        /// Lets everything happen that is still to happen; the relay hangs up when its drain is finished.
+        fn finish(&mut self) {
+            self.step(4);
+            for _ in 0..1000 {
+                let moved = self.caller.arrive(&mut self.relay) | self.relay.arrive(&mut self.caller);
+                self.answer();
+                let drained = self.relay.shared.with(|state| matches!(state.drain, Drain::Finished { .. }));
+                if drained && !moved && self.answered == self.ran.len() {
+                    break;
+                }
+            }
+            let closed = Closed { reason: CloseReason::Normal, message: "drained".to_owned() };
+            self.caller.shared.die(closed, self.caller.sent);
+        }
+
+        /// Every call got its reply, or certainly never started and may be tried elsewhere.
+        fn check(&mut self) {
+            let mut replies = 0;
+            for ticket in &self.calls {
+                let look = &mut Context::from_waker(Waker::noop());
+                match self.caller.shared.with(|state| state.opened.poll(*ticket, look)) {
+                    Poll::Ready(Found::Ended(Terminal::Reply(_))) => replies += 1,
+                    Poll::Ready(Found::Ended(Terminal::Failed(failure))) => {
+                        assert_eq!(failure.fate, Fate::NotStarted { elsewhere: true }, "{failure:?}");
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            assert_eq!(replies, self.ran.len(), "what is said not to have started did not run");
+        }
+    }
+
+    fn drained_with_zero_failures(steps: &[u8]) {
+        let mut world = World::new();
+        steps.iter().for_each(|step| world.step(*step));
+        world.finish();
+        world.check();
+    }
+
+    /// Two calls, their frames, their answers and GOAWAY in every order.
+    #[test]
+    fn drain_zero_failures() {
+        let mut steps = [0u8; 6];
+        loop {
+            drained_with_zero_failures(&steps);
+            let Some(digit) = steps.iter().rposition(|step| *step < 4) else { break };
+            steps[digit] += 1;
+            steps[digit + 1..].fill(0);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn drain_zero_failures_of_many_calls(steps in prop::collection::vec(0u8..5, 0..80)) {
+            drained_with_zero_failures(&steps);
+        }
+
+        /// Whatever arrives, nothing panics, and nothing is taken beyond what arrived.
+        #[test]
+        fn decode_total(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let mut end = End::new(Peer::Controller, true, None);
+            if let Ok(taken) = end.engine.receive(&bytes, Instant::now()) {
+                prop_assert!(taken <= bytes.len());
+            }
+        }
+
+        /// The same from bytes that look like frames for longer.
+        #[test]
+        fn decode_total_of_damaged_frames(
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            kinds in prop::collection::vec(any::<u8>(), 1..6),
+            meta in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let mut bytes = Vec::new();
+            for (slot, kind) in kinds.iter().enumerate() {
+                let id = if *kind < 0x10 { StreamId::CONNECTION } else { StreamId::new(false, 1, slot) };
+                Writer::begin_raw(&mut bytes, id, *kind, flags::END).bytes(&meta).body(b"{}");
+            }
+            for (at, byte) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let mut end = End::new(Peer::Controller, true, None);
+            let _ = end.engine.receive(&bytes, Instant::now());
         }
     }
 }

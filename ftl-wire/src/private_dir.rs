@@ -30,12 +30,16 @@ impl PrivateDir {
     /// Makes one in the temporary directory, or in a shorter place if paths in it would be too long, after it has
     /// removed what killed processes left there.
     pub(crate) fn new(label: &str) -> io::Result<Self> {
+        Self::in_one_of(places(), label)
+    }
+
+    fn in_one_of(places: impl Iterator<Item = PathBuf>, label: &str) -> io::Result<Self> {
         let name: String = label.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
         let mut random = [0; 4];
         getrandom::fill(&mut random)?;
         let name = format!("{name}-{:08x}", u32::from_le_bytes(random));
         let mut last = io::Error::other("no place has a path that is short enough for a socket");
-        for parent in places() {
+        for parent in places {
             let path = parent.join(format!("{PREFIX}{name}"));
             if path.as_os_str().as_bytes().len() + 1 + FILE_BYTES_MAX > SOCKET_PATH_BYTES_MAX {
                 continue;
@@ -118,6 +122,17 @@ mod tests {
         assert!(path.as_os_str().len() + 1 + FILE_BYTES_MAX <= SOCKET_PATH_BYTES_MAX);
         drop(directory);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_place_with_a_long_path_is_passed_over() {
+        let parent = tempfile::tempdir().unwrap();
+        let long = parent.path().join("x".repeat(SOCKET_PATH_BYTES_MAX));
+        fs::create_dir(&long).unwrap();
+        let places = [long.clone(), parent.path().join("not there"), parent.path().to_owned()];
+        let made = PrivateDir::in_one_of(places.into_iter(), "test").unwrap();
+        assert_eq!(made.path().parent(), Some(parent.path()));
+        assert!(PrivateDir::in_one_of([long].into_iter(), "test").is_err());
     }
 
     #[test]

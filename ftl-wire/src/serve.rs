@@ -15,15 +15,17 @@ pub(crate) fn spawn(
     shared: Arc<Shared>,
     id: StreamId,
     service: Arc<dyn VerbService>,
-    call: Call,
+    call: Box<Call>,
 ) -> AbortHandle {
     // At the level of errors, so that it is there whenever anything is logged at all: every line of a call names it.
     let span = tracing::error_span!("call", request = %call.head.request, verb = %call.head.target);
     let mut serving = Serving { shared, id, stage: Stage::Spawned };
     let run = async move {
         serving.stage = Stage::Running;
-        let outcome = service.call(call).await;
-        serving.end(&outcome).await;
+        let outcome = service.call(*call).await;
+        if let Some(outcome) = serving.end(outcome) {
+            serving.end_with_room(&outcome).await;
+        }
     };
     tokio::spawn(run.instrument(span)).abort_handle()
 }
@@ -44,13 +46,26 @@ struct Serving {
 }
 
 impl Serving {
-    async fn end(&mut self, outcome: &Outcome) {
+    /// Ends the call; gives the outcome back if too much waits to be sent.
+    fn end(&mut self, outcome: Outcome) -> Option<Box<Outcome>> {
+        match self.shared.answer(self.id, &outcome) {
+            Queued::Done => {
+                self.stage = Stage::Ended;
+                None
+            }
+            // In a box: every call would carry the space for what few need.
+            Queued::NoRoom => Some(Box::new(outcome)),
+        }
+    }
+
+    async fn end_with_room(&mut self, outcome: &Outcome) {
+        let shared = self.shared.clone();
         loop {
-            let room = self.shared.queue_room.notified();
+            let room = shared.queue_room.notified();
             tokio::pin!(room);
             // Before the look, so that no room that comes between is missed.
             room.as_mut().enable();
-            if self.shared.answer(self.id, outcome) == Queued::Done {
+            if shared.answer(self.id, outcome) == Queued::Done {
                 self.stage = Stage::Ended;
                 return;
             }

@@ -102,7 +102,8 @@ impl Shared {
         let slots = state.waiting_for_slot > 0 && !state.opened.is_full();
         drop(state);
         if slots {
-            self.slot_free.notify_waiters();
+            // One at a time: who takes the slot comes by here again, and wakes the next if there are more.
+            self.slot_free.notify_one();
         }
         changed
     }
@@ -140,7 +141,7 @@ impl Shared {
     }
 
     /// Queues a call of this process.
-    pub(crate) fn open(&self, call: &Call, timeout_ms: u32) -> Result<Ticket, NotOpened> {
+    pub(crate) fn open(&self, call: &Call, deadline: Instant, timeout_ms: u32) -> Result<Ticket, NotOpened> {
         self.wake_with(|state| {
             if let Some(refused) = state.refuses_calls() {
                 return Err(NotOpened::Refused(refused.failure));
@@ -148,10 +149,10 @@ impl Shared {
             if !state.out.has_room() {
                 return Err(NotOpened::NoRoom);
             }
-            let ticket = state.opened.open(call.head.deadline).ok_or(NotOpened::NoSlot)?;
+            let ticket = state.opened.open(deadline).ok_or(NotOpened::NoSlot)?;
             write_call(state.out.queue(), ticket.id, &call.head, timeout_ms, call.body.bytes());
             state.opened.queued(ticket.id, state.out.end());
-            state.wake_at(call.head.deadline);
+            state.wake_at(deadline);
             Ok(ticket)
         })
     }

@@ -179,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
         let now = Instant::now();
         if outlook.last.is_some_and(|by| by <= now) {
-            return Err(lost(format!("{} did not hang up in time", self.shared.peer)));
+            return Err(self.hung_up_by_peer());
         }
         let mut effects = Effects::default();
         let next_tick = self.shared.with(|state| {
@@ -211,6 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         }
     }
 
+    /// How the connection ended, when it ends with the peer's bytes or with the patience for them.
     fn hung_up_by_peer(&self) -> Closed {
         let peer = &self.shared.peer;
         self.shared.with(|state| match (state.drain, state.peer_accepted) {
@@ -323,8 +324,18 @@ impl Incoming {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{Kind, StreamId, Writer, flags};
+    use crate::connection::Connection;
+    use crate::dispatch::{HeadRef, Route};
+    use crate::frame::{Kind, StreamId, Terms, Writer, decode, flags};
     use crate::limits::FRAME_BYTES_MAX;
+    use crate::shared::Established;
+    use async_trait::async_trait;
+    use ftl_core::{Body, Call, CallError, Failure, Fate, Head, Reply, VerbService};
+    use proptest::prelude::*;
+    use std::io;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+    use tokio::io::DuplexStream;
 
     /// Whatever the reads cut, the bytes come out as they went in, and no more space is taken than a frame needs.
     #[test]
@@ -345,5 +356,165 @@ mod tests {
         assert!(incoming.bytes.len() <= frame.len() + READ_BYTES);
         incoming.taken(frame.len());
         assert_eq!(incoming.space().len(), READ_BYTES);
+    }
+
+    proptest! {
+        /// Frames are the same wherever the reads cut them.
+        #[test]
+        fn split_anywhere(
+            bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..20),
+            cuts in prop::collection::vec(1usize..200, 1..50),
+        ) {
+            let mut bytes = Vec::new();
+            for body in &bodies {
+                Writer::begin(&mut bytes, StreamId::from_raw(1 << 20), Kind::Reply, flags::END).body(body);
+            }
+            let (mut incoming, mut found, mut left) = (Incoming::default(), Vec::new(), &bytes[..]);
+            for cut in cuts.iter().cycle() {
+                let read = (*cut).min(left.len());
+                incoming.space()[..read].copy_from_slice(&left[..read]);
+                incoming.filled(read);
+                left = &left[read..];
+                while let Some(frame) = decode(incoming.whole()).unwrap() {
+                    found.push(frame.body.to_vec());
+                    let len = frame.header.frame_len();
+                    incoming.taken(len);
+                }
+                if left.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(found, bodies);
+        }
+    }
+
+    /// A socket whose kernel accepts so many bytes and then breaks.
+    struct Cut {
+        io: DuplexStream,
+        left: usize,
+    }
+
+    impl AsyncRead for Cut {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            space: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_read(cx, space)
+        }
+    }
+
+    impl AsyncWrite for Cut {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            if self.left == 0 {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            let accepted = bytes.len().min(self.left);
+            let written = std::task::ready!(Pin::new(&mut self.io).poll_write(cx, &bytes[..accepted]))?;
+            self.left -= written;
+            Poll::Ready(Ok(written))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.io).poll_shutdown(cx)
+        }
+    }
+
+    /// Counts the calls that run, by the first byte of their bodies, and never ends one.
+    #[derive(Debug, Default)]
+    struct Counting([AtomicUsize; 3]);
+
+    #[async_trait]
+    impl VerbService for Counting {
+        async fn ping(&self, _: Instant) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        async fn call(&self, call: Call) -> Result<Reply, CallError> {
+            self.0[usize::from(call.body.bytes()[0])].fetch_add(1, Ordering::SeqCst);
+            std::future::pending().await
+        }
+    }
+
+    #[derive(Debug)]
+    struct Serve(Arc<Counting>);
+
+    impl Dispatch for Serve {
+        fn dispatch(&self, _: &HeadRef<'_>) -> Route {
+            Route::Serve(self.0.clone())
+        }
+    }
+
+    fn open<S>(io: S, peer: Peer, acceptor: bool, dispatch: Arc<dyn Dispatch>) -> Connection
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let terms = Terms::default();
+        let shared = Shared::new(Established { peer, origin: "test".to_owned(), acceptor, terms });
+        tokio::spawn(Task::new(io, shared.clone(), dispatch));
+        Connection::new(shared)
+    }
+
+    fn a_call(first: u8) -> Call {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let head = Head::new("a.b".parse().unwrap(), "r".parse().unwrap(), deadline);
+        Call::new(head, Body::once(vec![first; 5 + usize::from(first)]))
+    }
+
+    /// Three calls whose bytes are cut after `accepted`. Answers their fates, and how often each ran.
+    async fn fates(accepted: usize) -> ([Fate; 3], [usize; 3]) {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let counting = Arc::new(Counting::default());
+        let callee = open(far, Peer::Controller, true, Arc::new(Serve(counting.clone())));
+        let nobody = Arc::new(Serve(Arc::default()));
+        let caller = open(Cut { io: near, left: accepted }, Peer::Controller, false, nobody);
+        let call = async |first| match caller.call(a_call(first)).await {
+            Err(CallError::Failed(failure)) => failure.fate,
+            other => panic!("{other:?}"),
+        };
+        let broken = async {
+            // What was accepted arrives and begins; then the connection ends, if it has not broken yet.
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            caller.close(CloseReason::Normal, "cut");
+            callee.closed().await;
+        };
+        let (a, b, c, ()) = tokio::join!(call(0), call(1), call(2), broken);
+        ([a, b, c], std::array::from_fn(|call| counting.0[call].load(Ordering::SeqCst)))
+    }
+
+    /// Cuts the socket at every byte: what is said not to have started did not run, and what did run is not said to
+    /// be lost before its last byte.
+    #[tokio::test]
+    async fn not_started_is_true() {
+        let mut frames = Vec::new();
+        let ends: Vec<usize> = (0..3)
+            .map(|first| {
+                let call = a_call(first);
+                let id = StreamId::new(false, 1, usize::from(first));
+                crate::frame::write_call(&mut frames, id, &call.head, 5000, call.body.bytes());
+                frames.len()
+            })
+            .collect();
+        let mut ran = 0;
+        for accepted in 0..=frames.len() {
+            let (fates, runs) = fates(accepted).await;
+            for call in 0..3 {
+                let (fate, left) = (fates[call], accepted >= ends[call]);
+                assert_eq!(fate == Fate::NotStarted { elsewhere: true }, !left, "{accepted}: {fate:?}");
+                assert!(runs[call] <= usize::from(left), "{accepted}: call {call}");
+                ran += runs[call];
+            }
+        }
+        assert!(ran > 0, "a callee that never runs anything proves nothing");
     }
 }

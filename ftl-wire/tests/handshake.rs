@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use ftl_core::key::{Instance, RunnerKey};
 use ftl_core::{Secret, VerbService};
+use ftl_wire::frame::{Kind, decode};
+use ftl_wire::limits::HANDSHAKES_PER_PEER_MAX;
 use ftl_wire::{
     Address, CloseReason, DialError, HandshakeError, Identity, Listener, Options, Peer, accept_deployment,
     dial,
 };
 use support::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn tcp(address: &Address) -> SocketAddr {
     match address {
@@ -171,4 +174,96 @@ async fn connections_end_with_their_runtime() {
     assert_eq!(here.closed().await.reason, CloseReason::Lost);
     assert_eq!(there.closed().await.reason, CloseReason::Lost);
     assert!(!there.is_open());
+}
+
+/// Bytes that one end of a handshake sent.
+async fn overhear(address: &Address, runner: u64) -> (Vec<u8>, Vec<u8>) {
+    let tap = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tapped = Address::Tcp(tap.local_addr().unwrap());
+    let real = tcp(address);
+    let listening = tokio::spawn(async move {
+        let (mut dialler, _) = tap.accept().await.unwrap();
+        let mut acceptor = tokio::net::TcpStream::connect(real).await.unwrap();
+        let (mut said, mut heard) = (vec![0; 8 + 12 + 80], vec![0; 12 + 56 + 32]);
+        dialler.read_exact(&mut said).await.unwrap();
+        acceptor.write_all(&said).await.unwrap();
+        acceptor.read_exact(&mut heard).await.unwrap();
+        dialler.write_all(&heard).await.unwrap();
+        let mut proof = vec![0; 12 + 32];
+        dialler.read_exact(&mut proof).await.unwrap();
+        said.extend_from_slice(&proof);
+        (said, heard)
+    });
+    let _ = dial(&tapped, &identity(runner), echo(), &Options::default()).await;
+    listening.await.unwrap()
+}
+
+async fn answer_to(address: &Address, hello: &[u8], proof: impl FnOnce(&[u8]) -> Vec<u8>) -> Kind {
+    let mut socket = tokio::net::TcpStream::connect(tcp(address)).await.unwrap();
+    socket.write_all(hello).await.unwrap();
+    let mut challenge = vec![0; 12 + 56 + 32];
+    socket.read_exact(&mut challenge).await.unwrap();
+    socket.write_all(&proof(&challenge)).await.unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.unwrap();
+    decode(&answer).unwrap().unwrap().kind().unwrap()
+}
+
+/// Whoever overhears a handshake can neither repeat it nor answer with what was answered.
+#[tokio::test]
+async fn handshake_replay_and_reflection() {
+    let runners = Runners::new(echo());
+    let address = listen(Listener::bind_tcp(0).unwrap(), &runners, Options::default());
+    let (said, heard) = overhear(&address, 1).await;
+    let (hello, proof) = said.split_at(said.len() - (12 + 32));
+
+    assert_eq!(answer_to(&address, hello, |_| proof.to_vec()).await, Kind::Close, "replayed");
+    let reflected = |challenge: &[u8]| {
+        let mut proof = proof[..12].to_vec();
+        proof.extend_from_slice(&challenge[challenge.len() - 32..]);
+        proof
+    };
+    assert_eq!(answer_to(&address, hello, reflected).await, Kind::Close, "reflected");
+    assert_eq!(runners.count(), 0);
+
+    // The other way round: an old CHALLENGE does not answer a new HELLO.
+    let impostor = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let there = Address::Tcp(impostor.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut socket, _) = impostor.accept().await.unwrap();
+        socket.write_all(&heard).await.unwrap();
+        let _ = socket.read_to_end(&mut Vec::new()).await;
+    });
+    let error = dial(&there, &identity(1), echo(), &Options::default()).await.unwrap_err();
+    assert!(matches!(error, DialError::Handshake(HandshakeError::Denied(_))), "{error:?}");
+}
+
+#[tokio::test]
+async fn eight_handshakes_from_one_address_are_under_way_and_not_nine() {
+    let runners = Runners::new(echo());
+    let address = listen(Listener::bind_tcp(0).unwrap(), &runners, Options::default());
+    let mut silent = Vec::new();
+    for _ in 0..HANDSHAKES_PER_PEER_MAX {
+        silent.push(tokio::net::TcpStream::connect(tcp(&address)).await.unwrap());
+    }
+    let error = dial(&address, &identity(1), echo(), &Options::default()).await.unwrap_err();
+    match error {
+        DialError::Handshake(HandshakeError::Refused(closed)) => {
+            assert_eq!(closed.reason, CloseReason::Overloaded);
+        }
+        // The refusal may be lost: what was sent to a closed socket resets it.
+        other => assert!(matches!(other, DialError::Handshake(HandshakeError::Io(_))), "{other:?}"),
+    }
+    silent.pop();
+    until_ok(async || dial(&address, &identity(1), echo(), &Options::default()).await).await;
+}
+
+async fn until_ok<T, E: std::fmt::Debug>(mut attempt: impl AsyncFnMut() -> Result<T, E>) -> T {
+    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    loop {
+        match attempt().await {
+            Ok(done) => return done,
+            Err(error) => assert!(std::time::Instant::now() < deadline, "{error:?}"),
+        }
+    }
 }

@@ -144,3 +144,131 @@ async fn a_call_goes_from_runner_to_runner_through_a_controller() {
     let caller = dial_as(2, &address, nobody()).await;
     assert_eq!(bytes(caller.call(call("a.b", "hello")).await), "hello");
 }
+
+/// Replies carry what their callers sent, over two hops, while calls are cancelled and deadlines pass at random.
+async fn never_wrong_caller() {
+    let verb = serve(|call: Call| async move {
+        for _ in 0..call.body.bytes()[0] % 4 {
+            tokio::task::yield_now().await;
+        }
+        Ok(Reply::new(call.body))
+    });
+    let all = chain(2, verb).await;
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..64u64 {
+        let connection = all[0].clone();
+        callers.spawn(async move {
+            let mut replies = 0;
+            let mut random = caller + 1;
+            for number in 0..150u64 {
+                random =
+                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let nonce = [random.to_le_bytes(), caller.to_le_bytes(), number.to_le_bytes()].concat();
+                let call = connection.call(call("a.b", nonce.clone()));
+                let patience = Duration::from_micros(random >> 54);
+                if random & 3 == 0 {
+                    let _ = tokio::time::timeout(patience, call).await;
+                } else {
+                    assert_eq!(bytes(call.await), nonce);
+                    replies += 1;
+                }
+            }
+            replies
+        });
+    }
+    let mut replies = 0;
+    while let Some(done) = callers.join_next().await {
+        replies += done.unwrap();
+    }
+    assert!(replies > 64 * 75, "{replies}");
+    until(|| all.iter().all(|leg| leg.open_calls() == 0)).await;
+}
+
+#[tokio::test]
+async fn never_wrong_caller_on_one_thread() {
+    never_wrong_caller().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn never_wrong_caller_on_many_threads() {
+    never_wrong_caller().await;
+}
+
+/// Both replicas take calls; the first drains while they are made. Whoever is told "not started" goes to the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_drain_fails_no_call() {
+    let verb = || {
+        serve(|call: Call| async move {
+            tokio::task::yield_now().await;
+            Ok(Reply::new(call.body))
+        })
+    };
+    let (draining, first) = joined(verb(), nobody()).await;
+    let (_, second) = joined(verb(), nobody()).await;
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..32 {
+        let (first, second) = (first.clone(), second.clone());
+        callers.spawn(async move {
+            let mut moved = 0;
+            while moved < 20 {
+                if let Err(error) = first.call(call("a.b", "x")).await {
+                    let CallError::Failed(failure) = error else { panic!("{error:?}") };
+                    assert_eq!(failure.fate, ELSEWHERE, "{failure:?}");
+                    bytes(second.call(call("a.b", "x")).await);
+                    moved += 1;
+                }
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    draining.drain(Instant::now() + Duration::from_secs(5)).await;
+    while let Some(done) = callers.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(draining.closed().await.reason, ftl_wire::CloseReason::Normal);
+    assert_eq!(first.closed().await.reason, ftl_wire::CloseReason::Normal);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_at_its_deadline_and_says_what_may_have_run() {
+    let (draining, caller) = joined(serve(|_| std::future::pending()), nobody()).await;
+    let calling = {
+        let caller = caller.clone();
+        tokio::spawn(async move { caller.call(call("a.b", "")).await })
+    };
+    until(|| caller.open_calls() == 1).await;
+    let start = Instant::now();
+    draining.drain(start + Duration::from_secs(3)).await;
+    assert_eq!(start.elapsed().as_secs(), 3);
+    let failure = failed(calling.await.unwrap());
+    assert_eq!((failure.code, failure.fate), (Code::Unavailable, Fate::MayHaveRun));
+}
+
+#[tokio::test]
+async fn while_it_drains_a_process_may_still_call() {
+    let back = Arc::new(std::sync::OnceLock::<Connection>::new());
+    let (there, fenced) = (back.clone(), Arc::new(tokio::sync::Notify::new()));
+    let wait = fenced.clone();
+    let verb = serve(move |call: Call| {
+        let (there, wait) = (there.clone(), wait.clone());
+        async move {
+            wait.notified().await;
+            there.get().unwrap().call(call).await
+        }
+    });
+    let (draining, caller) = joined(verb, echo()).await;
+    back.set(draining.clone()).unwrap();
+    let calling = {
+        let caller = caller.clone();
+        tokio::spawn(async move { caller.call(call("a.b", "nested")).await })
+    };
+    until(|| caller.open_calls() == 1).await;
+    let drained = draining.drain(Instant::now() + Duration::from_secs(5));
+    let refused = async {
+        until(|| !caller.is_open()).await;
+        assert_eq!(failed(caller.call(call("a.b", "")).await).fate, ELSEWHERE);
+        fenced.notify_one();
+    };
+    tokio::join!(drained, refused);
+    assert_eq!(bytes(calling.await.unwrap()), "nested");
+}

@@ -260,9 +260,18 @@ impl Frame<'_> {
 pub fn decode(bytes: &[u8]) -> Result<Option<Frame<'_>>, Violation> {
     let Some(head) = bytes.first_chunk() else { return Ok(None) };
     let header = Header::read(head)?;
-    let Some(rest) = bytes.get(HEADER_BYTES..header.frame_len()) else { return Ok(None) };
-    let (meta, body) = rest.split_at(usize::from(header.meta));
-    Ok(Some(Frame { header, meta, body }))
+    if bytes.len() < header.frame_len() {
+        return Ok(None);
+    }
+    Ok(Some(Frame::at(header, bytes)))
+}
+
+impl<'a> Frame<'a> {
+    /// The frame at the beginning of these bytes, whose header was read before.
+    pub(crate) fn at(header: Header, bytes: &'a [u8]) -> Self {
+        let (meta, body) = bytes[HEADER_BYTES..header.frame_len()].split_at(usize::from(header.meta));
+        Self { header, meta, body }
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,24 @@ use crate::limits::{DETAILS_BYTES_MAX, MESSAGE_BYTES_MAX, ORIGIN_BYTES_MAX};
 /// How a call ended, as its opener sees it.
 pub type Outcome = Result<Reply, CallError>;
 
+/// The same while it waits to be fetched: a slot holds one, so it is small.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Terminal {
+    Reply(Bytes),
+    Fail(Bytes),
+    Failed(Box<Failure>),
+}
+
+impl From<Terminal> for Outcome {
+    fn from(terminal: Terminal) -> Self {
+        match terminal {
+            Terminal::Reply(body) => Ok(Reply::new(Body::once(body))),
+            Terminal::Fail(error) => Err(CallError::Verb(Body::once(error))),
+            Terminal::Failed(failure) => Err(CallError::Failed(*failure)),
+        }
+    }
+}
+
 /// Fate byte of an ERROR: nobody knows.
 const MAY_HAVE_RUN: u8 = 1;
 /// Fate byte of an ERROR: the verb began.
@@ -126,11 +144,15 @@ fn cut(text: &str, limit: usize) -> &str {
 ///
 /// # Errors
 /// When it is malformed, or no end of a call.
-pub fn read_terminal(frame: &Frame<'_>) -> Result<Outcome, Violation> {
+pub fn read_outcome(frame: &Frame<'_>) -> Result<Outcome, Violation> {
+    read_terminal(frame).map(Outcome::from)
+}
+
+pub(crate) fn read_terminal(frame: &Frame<'_>) -> Result<Terminal, Violation> {
     match frame.kind() {
-        Some(Kind::Reply) => Ok(Ok(Reply::new(Body::once(Bytes::copy_from_slice(frame.body))))),
-        Some(Kind::Fail) => Ok(Err(CallError::Verb(Body::once(Bytes::copy_from_slice(frame.body))))),
-        Some(Kind::Error | Kind::Reject) => Ok(Err(CallError::Failed(read_failure(frame)?))),
+        Some(Kind::Reply) => Ok(Terminal::Reply(Bytes::copy_from_slice(frame.body))),
+        Some(Kind::Fail) => Ok(Terminal::Fail(Bytes::copy_from_slice(frame.body))),
+        Some(Kind::Error | Kind::Reject) => Ok(Terminal::Failed(Box::new(read_failure(frame)?))),
         _ => Err(Violation::Malformed("not the end of a call")),
     }
 }
@@ -178,7 +200,7 @@ mod tests {
         let mut bytes = Vec::new();
         write_failure(&mut bytes, StreamId::new(false, 1, 0), failure, None);
         let frame = decode(&bytes).unwrap().unwrap();
-        match read_terminal(&frame).unwrap() {
+        match read_outcome(&frame).unwrap() {
             Err(CallError::Failed(failure)) => failure,
             other => panic!("{other:?}"),
         }
@@ -249,7 +271,7 @@ mod tests {
             Writer::begin(&mut bytes, StreamId::new(false, 1, 0), kind, flags::END)
                 .bytes(&[99, second, 0, 0])
                 .finish();
-            match read_terminal(&decode(&bytes).unwrap().unwrap()).unwrap() {
+            match read_outcome(&decode(&bytes).unwrap().unwrap()).unwrap() {
                 Err(CallError::Failed(failure)) => (failure.code, failure.fate),
                 other => panic!("{other:?}"),
             }

@@ -73,8 +73,24 @@ impl Transcript<'_> {
 }
 
 #[cfg(test)]
+#[path = "../../tests/support/golden.rs"]
+mod golden;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_proofs_are_those_of_the_document() {
+        let examples = golden::examples();
+        let cluster_key: [u8; 32] = std::array::from_fn(|at| at as u8);
+        let secret = runner_secret(&Secret::new(cluster_key), &"c1".parse().unwrap(), RunnerKey(41));
+        assert_eq!(secret.expose(), examples["secret"]);
+        let (challenge, mac) = examples["challenge"].split_last_chunk::<32>().unwrap();
+        let seen = Transcript { hello: &examples["hello-runner"], challenge };
+        assert_eq!(seen.prove(&secret, Prover::Acceptor), *mac);
+        assert!(examples["proof"].ends_with(&seen.prove(&secret, Prover::Dialler)));
+    }
 
     #[test]
     fn parts_do_not_run_together() {

@@ -2,11 +2,10 @@
 
 use std::task::{Context, Poll, Waker};
 
-use ftl_core::CallError;
 use tokio::time::Instant;
 
 use super::{Effects, End, Leg};
-use crate::frame::{Frame, Outcome, StreamId, Violation, read_terminal};
+use crate::frame::{Frame, StreamId, Terminal, Violation, read_terminal};
 use crate::limits::CLOSING_MAX;
 
 /// Who waits for the end of a call.
@@ -16,7 +15,7 @@ enum Use {
     /// A caller in this process, who waits.
     Waiting(Option<Waker>),
     /// A caller in this process, who has not looked since the end came.
-    Answered(Outcome),
+    Answered(Terminal),
     /// A caller in this process, whose deadline passed, and who has not looked since.
     Expired,
     /// A caller at the other end of another connection, where the call has that id.
@@ -49,7 +48,7 @@ pub(crate) struct Ticket {
 #[derive(Debug)]
 pub(crate) enum Found {
     /// The end of the call.
-    Ended(Outcome),
+    Ended(Terminal),
     /// The deadline passed first.
     Expired,
 }
@@ -106,8 +105,8 @@ impl Opened {
     }
 
     /// Takes a slot for a call from another connection; `None` when all are taken.
-    pub(crate) fn open_relayed(&mut self, leg: Leg, id: StreamId) -> Option<StreamId> {
-        self.take_slot(Use::Relayed(leg, id), None)
+    pub(crate) fn open_relayed(&mut self, leg: &Leg, id: StreamId) -> Option<StreamId> {
+        self.take_slot(Use::Relayed(leg.clone(), id), None)
     }
 
     fn take_slot(&mut self, usage: Use, deadline: Option<Instant>) -> Option<StreamId> {
@@ -196,7 +195,7 @@ impl Opened {
                 let usage = std::mem::replace(&mut slot.usage, Use::Abandoned);
                 self.release(ticket.id);
                 match usage {
-                    Use::Answered(outcome) => Poll::Ready(Found::Ended(outcome)),
+                    Use::Answered(terminal) => Poll::Ready(Found::Ended(terminal)),
                     _ => Poll::Ready(Found::Expired),
                 }
             }
@@ -283,7 +282,7 @@ impl Opened {
             let id = StreamId::new(self.by_acceptor, slot.generation, index);
             match std::mem::replace(&mut slot.usage, Use::Abandoned) {
                 Use::Waiting(waker) => {
-                    slot.usage = Use::Answered(Err(CallError::Failed(end.failure)));
+                    slot.usage = Use::Answered(Terminal::Failed(Box::new(end.failure)));
                     effects.wakers.extend(waker);
                 }
                 Use::Relayed(leg, there) => {
@@ -293,5 +292,113 @@ impl Opened {
                 Use::Free | Use::Answered(_) | Use::Expired | Use::Abandoned => self.release(id),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::{Kind, Writer, decode, flags};
+    use crate::limits::OPEN_CALLS_MAX;
+    use std::time::Duration;
+
+    fn reply(id: StreamId) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        Writer::begin(&mut bytes, id, Kind::Reply, flags::END).body(b"{}");
+        bytes
+    }
+
+    fn end(opened: &mut Opened, id: StreamId) -> Result<Ended, Violation> {
+        let bytes = reply(id);
+        opened.end(id, &decode(&bytes).unwrap().unwrap())
+    }
+
+    fn look(opened: &mut Opened, ticket: Ticket) -> Poll<Found> {
+        opened.poll(ticket, &mut Context::from_waker(Waker::noop()))
+    }
+
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
+    /// A slot goes through all its generations and begins again; no call is ever called 0, or like the one before it.
+    #[test]
+    fn id_never_zero_over_generation_wrap() {
+        let mut opened = Opened::new(false, OPEN_CALLS_MAX);
+        let mut last = StreamId::CONNECTION;
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..3 * u32::from(StreamId::GENERATION_MAX) {
+            let ticket = opened.open(later()).unwrap();
+            assert!(ticket.id != StreamId::CONNECTION && ticket.id != last && ticket.id.slot() == 0);
+            (last, _) = (ticket.id, seen.insert(ticket.id));
+            end(&mut opened, ticket.id).unwrap();
+            assert!(matches!(look(&mut opened, ticket), Poll::Ready(Found::Ended(_))));
+        }
+        assert_eq!(seen.len(), usize::from(StreamId::GENERATION_MAX));
+    }
+
+    /// A caller that did not look since its deadline must not find the end of a later call under the same id.
+    #[test]
+    fn a_late_caller_finds_nothing_of_anybody_else() {
+        let mut opened = Opened::new(false, 1);
+        let late = opened.open(Instant::now()).unwrap();
+        let (expired, _) = opened.expire(later());
+        assert_eq!(expired.len(), 1);
+        end(&mut opened, late.id).unwrap();
+        let mut current = opened.open(later()).unwrap();
+        while current.id != late.id {
+            end(&mut opened, current.id).unwrap();
+            assert!(look(&mut opened, current).is_ready());
+            current = opened.open(later()).unwrap();
+        }
+        end(&mut opened, current.id).unwrap();
+        assert!(matches!(look(&mut opened, late), Poll::Ready(Found::Expired)));
+        assert!(!opened.abandon(late, Instant::now()));
+        assert!(matches!(look(&mut opened, current), Poll::Ready(Found::Ended(_))));
+    }
+
+    #[test]
+    fn a_slot_is_taken_until_its_terminal() {
+        let mut opened = Opened::new(false, 1);
+        let now = Instant::now();
+        let ticket = opened.open(later()).unwrap();
+        assert!(opened.open(later()).is_none());
+        assert!(opened.abandon(ticket, now), "CANCEL is to be sent");
+        assert!(opened.is_full(), "a cancelled call still counts");
+        assert!(matches!(end(&mut opened, ticket.id), Ok(Ended::Nowhere)));
+        assert!(!opened.is_full());
+        assert!(end(&mut opened, ticket.id).is_err(), "a second terminal");
+    }
+
+    #[test]
+    fn the_end_of_a_call_that_is_not_open_breaks_the_protocol() {
+        let mut opened = Opened::new(false, 4);
+        let ticket = opened.open(later()).unwrap();
+        for wrong in [
+            StreamId::new(true, ticket.id.generation(), ticket.id.slot()),
+            StreamId::new(false, ticket.id.generation() + 1, ticket.id.slot()),
+            StreamId::new(false, 1, 3),
+        ] {
+            assert!(end(&mut opened, wrong).is_err(), "{wrong:?}");
+        }
+        end(&mut opened, ticket.id).unwrap();
+        assert!(end(&mut opened, ticket.id).is_err(), "answered, and not looked at yet");
+    }
+
+    /// Half of all slots may be overdue for ever; one more, and the peer is stuck 30 s after its CANCEL.
+    #[test]
+    fn a_peer_is_stuck_when_more_than_half_of_all_slots_do_not_end() {
+        let mut opened = Opened::new(false, 8);
+        let now = Instant::now();
+        let tickets: Vec<Ticket> = (0..5).map(|_| opened.open(later()).unwrap()).collect();
+        for ticket in &tickets[..4] {
+            assert!(opened.abandon(*ticket, now));
+        }
+        assert!(!opened.is_stuck(now + 10 * CLOSING_MAX).0, "half of 8");
+        assert!(opened.abandon(tickets[4], now + Duration::from_secs(1)));
+        let due = now + Duration::from_secs(1) + CLOSING_MAX;
+        let before = opened.is_stuck(due - Duration::from_millis(1));
+        assert_eq!(before, (false, Some(due)));
+        assert!(opened.is_stuck(due).0);
     }
 }

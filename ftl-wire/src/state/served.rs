@@ -138,17 +138,21 @@ impl Served {
         }
     }
 
-    /// Names the id that a call has on the other connection. Answers whether it is to be cancelled there already.
-    pub(crate) fn relayed(&mut self, id: StreamId, leg: &Leg, there: StreamId) -> bool {
-        let Some(entry) = self.entry(id) else { return false };
-        match &entry.stage {
-            Stage::Relaying { to, cancelled } if Arc::ptr_eq(to, leg) => {
-                let cancelled = *cancelled;
-                entry.stage = Stage::Relayed(leg.clone(), there);
-                cancelled
+    /// Names the id that a call has on the other connection. Answers the connection if it is to be cancelled there
+    /// already.
+    pub(crate) fn relayed(&mut self, id: StreamId, there: StreamId) -> Option<Leg> {
+        let entry = self.entry(id)?;
+        match std::mem::replace(&mut entry.stage, Stage::Closed) {
+            Stage::Relaying { to, cancelled } => {
+                let leg = cancelled.then(|| to.clone());
+                entry.stage = Stage::Relayed(to, there);
+                leg
             }
             // It has ended already.
-            _ => false,
+            other => {
+                entry.stage = other;
+                None
+            }
         }
     }
 
@@ -248,5 +252,74 @@ fn stop(stage: Stage) -> Cancelled {
         Stage::Serving { task: Some(task), .. } => Cancelled::Abort(task),
         Stage::Relayed(to, there) => Cancelled::Forward(to, there),
         Stage::Closed | Stage::Serving { task: None, .. } | Stage::Relaying { .. } => Cancelled::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(generation: u16, slot: usize) -> StreamId {
+        StreamId::new(false, generation, slot)
+    }
+
+    fn here() -> Worker {
+        Worker::Here(Instant::now())
+    }
+
+    #[test]
+    fn a_slot_at_the_limit_breaks_the_protocol() {
+        let mut served = Served::new(false);
+        served.begin(id(1, OPEN_CALLS_MAX - 1)).unwrap();
+        assert!(served.begin(id(1, OPEN_CALLS_MAX)).is_err());
+        assert!(served.begin(StreamId::new(true, 1, 0)).is_err(), "an id that only this end may give");
+    }
+
+    #[test]
+    fn a_slot_is_used_again_only_after_its_end_and_under_another_generation() {
+        let mut served = Served::new(false);
+        served.begin(id(1, 0)).unwrap();
+        served.work(id(1, 0), here());
+        assert!(served.begin(id(2, 0)).is_err(), "still open");
+        served.end_here(id(1, 0)).unwrap();
+        assert!(served.begin(id(1, 0)).is_err(), "the generation of the last call");
+        served.begin(id(2, 0)).unwrap();
+    }
+
+    #[test]
+    fn a_call_ends_once_whoever_ends_it() {
+        let mut served = Served::new(false);
+        served.begin(id(1, 0)).unwrap();
+        served.work(id(1, 0), here());
+        assert_eq!(served.end_here(id(1, 0)), Ok(None));
+        assert_eq!(served.end_here(id(1, 0)), Err(()));
+        assert!(served.end(id(1, 0)).is_none());
+        assert_eq!(served.open(), 0);
+    }
+
+    /// Only the last closed generation may still be spoken of: the frame crossed the terminal.
+    #[test]
+    fn a_cancel_may_cross_the_end_of_its_call() {
+        let mut served = Served::new(false);
+        served.begin(id(1, 0)).unwrap();
+        served.work(id(1, 0), here());
+        served.end_here(id(1, 0)).unwrap();
+        assert!(matches!(served.cancel(id(1, 0)), Ok(Cancelled::Nothing)));
+        served.begin(id(2, 0)).unwrap();
+        served.work(id(2, 0), here());
+        assert!(served.cancel(id(1, 0)).is_err(), "two calls ago");
+        assert!(served.cancel(id(1, 7)).is_err(), "never opened");
+        assert_eq!(served.open(), 1);
+    }
+
+    #[test]
+    fn the_deadline_ends_a_call_once() {
+        let mut served = Served::new(false);
+        let now = Instant::now();
+        served.begin(id(1, 0)).unwrap();
+        served.work(id(1, 0), Worker::Here(now));
+        assert_eq!(served.expire(now - std::time::Duration::from_millis(1)).1, Some(now));
+        assert_eq!(served.expire(now).1, None);
+        assert_eq!(served.end_here(id(1, 0)), Ok(Some(Ending::Deadline)));
     }
 }

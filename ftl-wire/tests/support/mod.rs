@@ -1,6 +1,8 @@
 //! What the tests of whole connections share: services, dispatchers, and ways to connect them.
 #![allow(dead_code, reason = "each test uses its part of it")]
 
+pub(crate) mod raw;
+
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
