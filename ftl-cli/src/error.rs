@@ -143,6 +143,7 @@ impl From<ControllerError> for CliError {
         let (exit, code) = match &error {
             ControllerError::Failed(failure) => return failure.clone().into(),
             ControllerError::Denied(_) => (Exit::Denied, "permission_denied"),
+            ControllerError::Incompatible(_) => (Exit::Incompatible, "incompatible"),
             ControllerError::Unauthenticated(_) => (Exit::Denied, "unauthenticated"),
             ControllerError::NotFound { .. } => (Exit::Failed, "not_found"),
             ControllerError::Invalid { .. } => (Exit::Failed, "invalid_argument"),

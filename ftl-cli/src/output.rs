@@ -2,7 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where printing is")]
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use serde_json::Value;
 
@@ -59,11 +59,6 @@ impl Output {
             Format::Json => eprintln!("{}", error.to_json()),
         }
     }
-}
-
-/// Whether a person is looking at standard error.
-pub(crate) fn interactive() -> bool {
-    io::stderr().is_terminal()
 }
 
 fn line(text: &str) {

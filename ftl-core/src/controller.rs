@@ -80,6 +80,9 @@ pub enum ControllerError {
     /// Not allowed.
     #[error("not allowed: {0}")]
     Denied(String),
+    /// The two sides speak versions that do not fit; names both, and which to upgrade.
+    #[error("{0}")]
+    Incompatible(String),
     /// The caller did not prove who it is.
     #[error("not authenticated: {0}")]
     Unauthenticated(String),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::controller::BoxStream;
 use crate::digest::{Digest, Hasher};
-use crate::key::{Epoch, RunnerKey};
+use crate::key::{DeploymentId, Epoch, RunnerKey};
 use crate::name::{ClusterId, Language, PlatformName, TargetTriple};
 use crate::runner::{OutputLine, Stream};
 use crate::secret::Secret;
@@ -216,6 +216,13 @@ impl InstanceSpec {
     ) -> Self {
         let (env, labels) = (BTreeMap::new(), BTreeMap::new());
         Self { cluster, runner, language, generation, program, boot, env, labels }
+    }
+
+    /// What a message about it names: the deployment that it is for, or else the runner.
+    #[must_use]
+    pub fn about(&self) -> String {
+        let deployment = self.labels.get("deployment").and_then(|id| id.parse::<DeploymentId>().ok());
+        deployment.map_or_else(|| self.runner.to_string(), |id| id.short())
     }
 
     /// The digest of everything but generation and boot: a retry with other boot bytes is the same instance.
@@ -503,8 +510,7 @@ pub trait PlatformExt: Platform {
             let message = format!("platform `{}` runs none of the runner's programs", description.name);
             return Err(PlatformError::new(ErrorKind::Unsupported, message));
         }
-        Event::new(Actor::Controller, Actor::Platform, "CreateRunner", "ack", &spec.runner.to_string())
-            .record();
+        Event::new(Actor::Controller, Actor::Platform, "CreateRunner", "ack", &spec.about()).record();
         let lost = match self.create_instance(spec).await {
             Err(error) if error.effect == Effect::Unknown => error,
             certain => return certain,

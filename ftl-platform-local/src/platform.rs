@@ -115,8 +115,7 @@ impl Platform for Local {
     async fn create_instance(&self, spec: &InstanceSpec) -> Result<Created, PlatformError> {
         let (created, fresh) = self.enter(spec)?;
         if let Some(instance) = fresh {
-            let id = spec.runner.to_string();
-            Event::new(Actor::Platform, Actor::Runner, "CreateInstance", "ack", &id).record();
+            Event::new(Actor::Platform, Actor::Runner, "CreateInstance", "ack", &spec.about()).record();
             let start = Start { spec: spec.clone(), instance: instance.clone() };
             if self.starts.send(start).await.is_err() {
                 instance.never_started("the platform is shutting down".to_owned());

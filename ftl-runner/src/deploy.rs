@@ -40,13 +40,13 @@ pub(crate) struct Deploying<'a> {
 }
 
 impl Deploying<'_> {
-    /// Waits for Deploy, fetches, starts and serves, until the user code ends or `stop` says so.
+    /// Waits for Deploy, fetches, starts and serves, until the user code ends or `stop` says how long it may take to.
     ///
     /// Returns how it crashed, or `None` when it was asked to end.
-    pub(crate) async fn live(&self, mut stop: watch::Receiver<bool>) -> Option<Crash> {
+    pub(crate) async fn live(&self, mut stop: watch::Receiver<Option<Duration>>) -> Option<Crash> {
         let mut ordered = self.agent.ordered.subscribe();
         let prepared = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => return None,
+            _ = stop.wait_for(Option::is_some) => return None,
             prepared = async {
                 let id = ordered.wait_for(Option::is_some).await.ok().and_then(|id| id.clone());
                 self.prepare(&id.ok_or_else(|| Crash::new("the runner is ending"))?).await
@@ -73,7 +73,7 @@ impl Deploying<'_> {
         &self,
         info: &DeploymentInfo,
         program: &Path,
-        mut stop: watch::Receiver<bool>,
+        mut stop: watch::Receiver<Option<Duration>>,
     ) -> Option<Crash> {
         let started = UserCode::start(program, self.directory, self.output);
         let (mut code, socket) = match started {
@@ -81,11 +81,12 @@ impl Deploying<'_> {
             Err(error) => return Some(Crash::new(format!("could not be started: {error}"))),
         };
         let crash = tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => None,
+            _ = stop.wait_for(Option::is_some) => None,
             ended = code.wait() => Some(crash_of(&ended, self.when())),
             crash = self.serve(info, socket) => Some(crash),
         };
-        code.stop(self.timings.child_grace).await;
+        let grace = stop.borrow().unwrap_or(self.timings.child_grace);
+        code.stop(grace).await;
         code.finish().await;
         crash.map(|mut crash| {
             crash.tail = self.output.tail();

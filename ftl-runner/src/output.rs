@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ftl_core::name::RequestId;
-use ftl_core::runner::{CRASH_TAIL_LINES, LOG_LINE_BYTES_MAX, LOG_LINES_MAX, OutputLine, Stream};
+use ftl_core::output::Lines;
+use ftl_core::runner::{CRASH_TAIL_LINES, LOG_LINES_MAX, OutputLine, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::Notify;
 
@@ -102,39 +103,27 @@ impl State {
     }
 }
 
-/// Reads a stream to its end. A line that is too long is cut, and the rest counted as lost.
+/// Reads a stream to its end, line by line.
 pub(crate) async fn read_lines(mut from: impl AsyncRead + Unpin, stream: Stream, output: &Output) {
     let mut buffer = vec![0; 16 << 10];
-    let mut line = Vec::new();
-    let mut cut = 0;
+    let mut lines = Lines::new(stream);
+    let push = |mut line: OutputLine| {
+        line.request = request_of(&line.text);
+        output.push(line);
+    };
     // An error on a pipe ends it like its end does: the process is what matters, and it is watched.
     while let Ok(read) = from.read(&mut buffer).await
         && read > 0
     {
-        for part in buffer[..read].split_inclusive(|byte| *byte == b'\n') {
-            let (text, ended) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
-            let room = LOG_LINE_BYTES_MAX.saturating_sub(line.len()).min(text.len());
-            line.extend_from_slice(&text[..room]);
-            cut += (text.len() - room) as u64;
-            if ended {
-                output.push(finish(&mut line, &mut cut, stream));
-            }
-        }
+        lines.take(&buffer[..read], now_us(), push);
     }
-    if !line.is_empty() {
-        output.push(finish(&mut line, &mut cut, stream));
+    if let Some(last) = lines.finish(now_us()) {
+        push(last);
     }
 }
 
-fn finish(line: &mut Vec<u8>, cut: &mut u64, stream: Stream) -> OutputLine {
-    let text = String::from_utf8_lossy(line).trim_end_matches('\r').to_owned();
-    line.clear();
-    let request = request_of(&text);
-    let at_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
-    let mut line = OutputLine::new(at_us, stream, text);
-    line.lost_bytes = std::mem::take(cut);
-    line.request = request;
-    line
+fn now_us() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
 }
 
 /// The call that a line belongs to, where it says `request=…` as the SDK's log lines do.
@@ -147,6 +136,7 @@ fn request_of(line: &str) -> Option<RequestId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ftl_core::runner::LOG_LINE_BYTES_MAX;
 
     #[tokio::test]
     async fn lines_are_batched_until_they_are_sent() {

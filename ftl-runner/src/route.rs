@@ -1,12 +1,11 @@
 //! Who answers which call: from the Controller down to the user code, and from the user code up.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use ftl_core::name::RESERVED_MODULE;
 use ftl_core::runner::Report;
-use ftl_core::schema::Module;
+use ftl_core::schema::{CallEdges, Module};
 use ftl_core::sequence::{self, Actor, Event};
 use ftl_core::{Call, CallError, Code, Failure, Reply, VerbService, remote};
 use ftl_wire::{Dispatch, HeadRef, Route, Stamp};
@@ -73,56 +72,22 @@ impl Dispatch for Downward {
 /// What comes from the user code: the calls that its schema declares, and nothing else.
 #[derive(Debug)]
 pub(crate) struct Upward {
-    /// Which verbs of the module declare that they call a target.
-    callers: HashMap<String, HashSet<String>>,
-    module: String,
+    edges: CallEdges,
     link: watch::Receiver<Option<Link>>,
     waiting: Arc<dyn VerbService>,
 }
 
 impl Upward {
     pub(crate) fn new(schema: &Module, link: watch::Receiver<Option<Link>>) -> Self {
-        let mut callers: HashMap<String, HashSet<String>> = HashMap::new();
-        for verb in &schema.verbs {
-            for callee in &verb.calls {
-                callers
-                    .entry(callee.to_string())
-                    .or_default()
-                    .insert(format!("{}.{}", schema.name, verb.name));
-            }
-        }
         let waiting = Arc::new(Waiting(link.clone()));
-        Self { callers, module: schema.name.to_string(), link, waiting }
-    }
-
-    /// The user code may call what one of its verbs declares, in the name of that verb.
-    fn refuse(&self, head: &HeadRef<'_>) -> Option<Failure> {
-        let denied = |message: String| Some(Failure::new(Code::PermissionDenied, message).not_started(false));
-        let (target, module) = (head.target(), &self.module);
-        if is_control(target) {
-            return denied(
-                "the module `ftl` is reserved for control messages and cannot be called".to_owned(),
-            );
-        }
-        match (self.callers.get(target), head.caller()) {
-            (None, _) => denied(format!(
-                "module `{module}` does not declare that it calls `{target}`: take a `Client<{}>` as a parameter",
-                target.replace('.', "::")
-            )),
-            (Some(callers), Some(caller)) if callers.contains(caller) => None,
-            (Some(_), Some(caller)) => {
-                denied(format!("`{caller}` does not declare that it calls `{target}`"))
-            }
-            (Some(_), None) => {
-                denied(format!("a call of module `{module}` must name the verb that makes it"))
-            }
-        }
+        Self { edges: schema.call_edges(), link, waiting }
     }
 }
 
 impl Dispatch for Upward {
     fn dispatch(&self, head: &HeadRef<'_>) -> Route {
-        if let Some(failure) = self.refuse(head) {
+        // The user code may call what one of its verbs declares, in the name of that verb.
+        if let Err(failure) = self.edges.check(head.target(), head.caller()) {
             return Route::Refuse(failure);
         }
         if sequence::recording() {

@@ -24,6 +24,11 @@ use crate::output::Output;
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// How long the last output may take to reach the Controller.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
+/// How long after a request to end the lifeline may take to close, if it was the end of the parent that asked: both
+/// are the kernel's doing, at one moment.
+const LIFELINE_LOOK: Duration = Duration::from_millis(50);
+/// How long the user code of an orphan may take to end: nobody waits for its calls any more.
+const ORPHAN_GRACE: Duration = Duration::from_millis(300);
 
 /// How a Runner ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +52,7 @@ pub async fn run(options: Options) -> std::io::Result<Ending> {
     // The boot secret is in memory: keep other processes of this user from reading it. Not every kernel knows how.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let lifeline = lifeline(options.lifeline);
+    tokio::pin!(lifeline);
     let mut term = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut random = [0; 16];
@@ -74,14 +80,18 @@ pub async fn run(options: Options) -> std::io::Result<Ending> {
         directory: &options.directory,
         timings: options.timings,
     };
-    let (stop, stopped) = watch::channel(false);
+    let (stop, stopped) = watch::channel(None);
     let life = deploying.live(stopped);
     tokio::pin!(life);
     let ending = tokio::select! {
         crash = &mut life => crash.map_or(Ending::Asked, Ending::Crashed),
         _ = keeping.join_next() => Ending::Gone,
-        () = lifeline => Ending::Orphaned,
-        _ = term.recv() => Ending::Asked,
+        () = &mut lifeline => Ending::Orphaned,
+        // The parent-death signal is the same as a request to end: the lifeline tells them apart.
+        _ = term.recv() => match timeout(LIFELINE_LOOK, &mut lifeline).await {
+            Ok(()) => Ending::Orphaned,
+            Err(_) => Ending::Asked,
+        },
         _ = interrupt.recv() => Ending::Asked,
     };
     match &ending {
@@ -94,7 +104,8 @@ pub async fn run(options: Options) -> std::io::Result<Ending> {
                     _ = &mut life => return Ok(ending),
                 }
             }
-            stop.send_replace(true);
+            let orphaned = ending == Ending::Orphaned;
+            stop.send_replace(Some(if orphaned { ORPHAN_GRACE } else { options.timings.child_grace }));
             life.await;
         }
     }

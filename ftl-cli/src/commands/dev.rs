@@ -40,8 +40,9 @@ pub(super) async fn run(args: DevArgs, output: Output) -> Result<Exit, CliError>
     let admin = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), ADMIN_PORT);
     let mut serving = Serving::start(&folder.data, Listen { admin, or_free: true, ingress: None }).await?;
     let dev = Dev { project, manifest, args, output, url: serving.url(), client: serving.client()? };
+    let token = serving.handle.token_path().to_owned();
     let outcome = tokio::select! {
-        outcome = dev.live(&folder, serving.handle.token_path(), &calls) => outcome,
+        outcome = dev.live(&folder, &token, &calls) => outcome,
         exit = asked_to_end() => Ok(exit),
         error = serving.ended() => return Err(error),
     };
@@ -74,7 +75,7 @@ impl Dev {
         self.output.note(&summary(&built, &deployed));
         folder.announce(&self.url, token)?;
         if calls.is_empty() {
-            self.announce(&built, start.elapsed());
+            self.announce(&built, token, start.elapsed());
             self.watch(&deployed.modules).await
         } else {
             for call in calls {
@@ -84,11 +85,16 @@ impl Dev {
         }
     }
 
-    fn announce(&self, built: &[Built], took: Duration) {
+    fn announce(&self, built: &[Built], token: &Path, took: Duration) {
         let modules: Vec<_> = built.iter().map(|module| module.spec.schema.clone()).collect();
         if self.output.format == Format::Json {
             let modules: Vec<_> = built.iter().map(Built::to_json).collect();
-            self.output.data(&json!({"event": "ready", "controller": self.url, "modules": modules}));
+            self.output.data(&json!({
+                "event": "ready",
+                "controller": self.url,
+                "token_file": token,
+                "modules": modules,
+            }));
         }
         let took = format!("ready in {:.1} s", took.as_secs_f64());
         let hint =

@@ -43,7 +43,7 @@ pub struct Target<S> {
 pub enum Routed<S> {
     /// To this replica.
     To(Arc<Target<S>>),
-    /// The module is known and has no ready replica: wait for the next table.
+    /// The module is known and has no ready replica, or no table has come yet: wait for the next one.
     Wait,
     /// Nowhere.
     Refused(Failure),
@@ -122,6 +122,15 @@ impl<S: VerbService + Load + Clone> Router<S> {
         self.current.load().modules.get(module).map(|entry| entry.schema.clone())
     }
 
+    /// The schema of every module that serves, ordered by name.
+    #[must_use]
+    pub fn schemas(&self) -> Vec<Arc<Module>> {
+        let mut schemas: Vec<_> =
+            self.current.load().modules.values().map(|entry| entry.schema.clone()).collect();
+        schemas.sort_by(|a, b| a.name.cmp(&b.name));
+        schemas
+    }
+
     /// Where a call of `target` (`module.verb`) by `caller` goes now.
     #[must_use]
     pub fn route(&self, target: &str, caller: Option<&str>) -> Routed<S> {
@@ -132,6 +141,10 @@ impl<S: VerbService + Load + Clone> Router<S> {
         let snapshot = self.current.load();
         let entry = match snapshot.resolve(target, caller) {
             Ok(entry) => entry,
+            // Before the first table nobody knows what there is: a Controller that has just started still hears of it.
+            Err(failure) if failure.code == Code::NotFound && snapshot.version == TableVersion::NONE => {
+                return Routed::Wait;
+            }
             Err(failure) => return Routed::Refused(failure.not_started(false)),
         };
         let chosen = if tried.is_empty() {
@@ -465,6 +478,22 @@ mod tests {
             (failure.code, failure.fate),
             (Code::DeadlineExceeded, Fate::NotStarted { elsewhere: false })
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn before_the_first_table_everything_waits() {
+        let router = Arc::new(Router::new());
+        let waiting = {
+            let router = router.clone();
+            tokio::spawn(async move { router.call(call("clock.now")).await })
+        };
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(
+            matches!(router.route("ftl.deploy", None), Routed::Refused(_)),
+            "but what can never be called"
+        );
+        publish(&router, 1, clock(false), &[Scripted::new(vec![Ok("late")])]).unwrap();
+        assert!(waiting.await.unwrap().is_ok());
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! leaves documentation out. [`check`] holds a JSON value against a type and names the path where they differ.
 
 mod check;
+mod edges;
 mod hash;
 mod text;
 
@@ -15,6 +16,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Direction, Mismatch};
+pub use edges::CallEdges;
 
 use crate::name::{ModuleName, VerbName, VerbRef};
 

@@ -1,0 +1,5 @@
+//! The binary of the module `caller`.
+
+fn main() -> std::process::ExitCode {
+    ftl::serve(caller::MODULE)
+}

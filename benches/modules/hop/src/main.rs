@@ -1,0 +1,5 @@
+//! The binary of the module `hop`.
+
+fn main() -> std::process::ExitCode {
+    ftl::serve(hop::MODULE)
+}

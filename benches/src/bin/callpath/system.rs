@@ -1,0 +1,156 @@
+//! The real processes: a Controller, Runners and Deployments, deployed by the real command.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::controller::BENCH;
+use crate::processes::{descendants, wait_for_file};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// Builds the `ftl` command in release, and answers where it is.
+pub(crate) fn build() -> PathBuf {
+    let built = Command::new(env!("CARGO"))
+        .current_dir(root())
+        .args(["build", "--quiet", "--release", "--bin", "ftl", "--message-format=json"])
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(built.status.success());
+    let messages = String::from_utf8(built.stdout).unwrap();
+    let mut executables = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    });
+    executables.next_back().unwrap()
+}
+
+/// A running Controller with modules deployed to it. Everything ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct System {
+    child: Child,
+    directory: TempDir,
+    url: String,
+    token: String,
+}
+
+impl System {
+    /// A Controller on which the benchmark can be a Runner.
+    pub(crate) fn start(ftl: &Path) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        let boot = directory.path().join("boot.json");
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("controller").arg(data).arg(boot).arg(ftl);
+        Self::spawn(command, directory)
+    }
+
+    fn spawn(mut command: Command, directory: TempDir) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let (url, token) = line.trim().split_once(' ').expect("the Controller says where it answers");
+        let (url, token) = (url.to_owned(), token.to_owned());
+        Self { child, directory, url, token }
+    }
+
+    /// Deploys the modules below a folder of this workspace.
+    pub(crate) fn deploy(&self, ftl: &Path, folder: &str) {
+        let status = self.deploying(ftl, folder).status().unwrap();
+        assert!(status.success(), "{folder} was not deployed");
+    }
+
+    /// Begins to deploy `caller`, whose Runner the benchmark is, and answers where its boot document is.
+    pub(crate) fn deploy_caller(&self, ftl: &Path) -> (Child, PathBuf) {
+        let mut command = self.deploying(ftl, "benches/modules/caller");
+        let child = command.args(["--platform", BENCH]).spawn().unwrap();
+        let boot = self.directory.path().join("boot.json");
+        wait_for_file(&boot);
+        (child, boot)
+    }
+
+    fn deploying(&self, ftl: &Path, folder: &str) -> Command {
+        let mut command = Command::new(ftl);
+        command.current_dir(root()).args(["--controller", &self.url, "--token-file", &self.token]);
+        command.args(["deploy", folder, "--release"]).stdout(Stdio::null());
+        command
+    }
+
+    /// The Controller and everything that it started.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let mut all = vec![self.child.id()];
+        all.extend(descendants(self.child.id()));
+        all
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        // It ends, and everything with it, when its standard input closes.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// `ftl serve`, as an operator runs it.
+#[derive(Debug)]
+pub(crate) struct Serve {
+    child: Child,
+    url: String,
+    token: String,
+    pub(crate) log: PathBuf,
+    _directory: TempDir,
+}
+
+impl Serve {
+    pub(crate) fn start(ftl: &Path) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log.jsonl");
+        let mut child = Command::new(ftl)
+            .args(["serve", "--listen", "127.0.0.1:0", "--format", "json", "--data"])
+            .arg(directory.path().join("data"))
+            .env("FTL_LOG", "off,ftl::sequence=trace")
+            .env("FTL_LOG_FILE", &log)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let said: serde_json::Value = serde_json::from_str(&line).unwrap();
+        let text = |name: &str| said[name].as_str().unwrap().to_owned();
+        Self { child, url: text("controller"), token: text("token_file"), log, _directory: directory }
+    }
+
+    pub(crate) fn deploy(&self, ftl: &Path, folder: &str) {
+        let status = Command::new(ftl)
+            .current_dir(root())
+            .args(["--controller", &self.url, "--token-file", &self.token, "deploy", folder, "--release"])
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success(), "{folder} was not deployed");
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+/// The binary of a module, in release.
+pub(crate) fn module(name: &str) -> PathBuf {
+    let target = std::env::current_exe().unwrap();
+    target.parent().unwrap().join(name)
+}

@@ -1,0 +1,133 @@
+//! The Controller's traits over HTTP.
+
+use std::io;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use ftl_core::controller::{BoxStream, ChangeSpec, ChangeStatus, LogLine, LogQuery, ModuleStatus, Operator};
+use ftl_core::http::{
+    ARTEFACT_DIFFS, ARTEFACTS, CALL, CHANGES, DEPLOYMENTS, Digests, HEALTH, IDEMPOTENCY_HEADER, LOGS,
+    MODULES, Made, MissingDigests, REQUEST_HEADER, SCHEMAS, SIZE_HEADER, Started, Stored, TIMEOUT_HEADER,
+};
+use ftl_core::key::{ChangeId, DeploymentId};
+use ftl_core::schema::Module;
+use ftl_core::{
+    Body, Call, CallError, Code, Controller, ControllerError, DeploymentInfo, DeploymentSpec, Digest,
+    Failure, Reply, VerbService,
+};
+use reqwest::Method;
+use tokio::time::{Instant, timeout_at};
+
+use crate::client::{Client, expect_ok, expect_reply};
+use crate::lines::lines;
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl VerbService for Client {
+    async fn ping(&self, deadline: Instant) -> Result<(), Failure> {
+        let answer = timeout_at(deadline, self.send(self.request(Method::GET, HEALTH)));
+        let response = answer.await.map_err(|_| {
+            Failure::new(Code::DeadlineExceeded, "the Controller did not answer a ping in time")
+        })??;
+        match expect_reply(response).await {
+            Ok(_) => Ok(()),
+            Err(CallError::Failed(failure)) => Err(failure),
+            Err(CallError::Verb(_)) => Err(Failure::new(Code::Internal, "a ping was answered with an error")),
+        }
+    }
+
+    async fn call(&self, call: Call) -> Result<Reply, CallError> {
+        let Call { head, body, .. } = call;
+        let left = head.deadline.saturating_duration_since(Instant::now());
+        let path = format!("{CALL}/{}/{}", head.target.module, head.target.verb);
+        let mut request = self
+            .request(Method::POST, &path)
+            .header(REQUEST_HEADER, head.request.as_str())
+            .header(TIMEOUT_HEADER, left.as_millis().to_string())
+            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .body(body.bytes().clone());
+        if let Some(key) = &head.idempotency_key {
+            request = request.header(IDEMPOTENCY_HEADER, key.as_str());
+        }
+        let answer = async {
+            let response = self.send(request).await?;
+            expect_reply(response).await
+        };
+        let answered = match timeout_at(head.deadline, answer).await {
+            Ok(answered) => answered,
+            Err(_) => Err(Failure::new(Code::DeadlineExceeded, "no reply before the deadline").into()),
+        };
+        match answered {
+            Ok(bytes) => Ok(Reply::new(Body::once(bytes))),
+            Err(CallError::Failed(failure)) => Err(failure.of_call(&head.target, &head.request).into()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Controller for Client {
+    async fn get_artefact_diffs(&self, digests: &[Digest]) -> Result<Vec<Digest>, ControllerError> {
+        let question = Digests { digests: digests.to_vec() };
+        let answer: MissingDigests =
+            self.ask(self.request(Method::POST, ARTEFACT_DIFFS).json(&question)).await?;
+        Ok(answer.missing_digests)
+    }
+
+    async fn upload_artefact(
+        &self,
+        digest: Digest,
+        size: u64,
+        body: BoxStream<io::Result<Bytes>>,
+    ) -> Result<Digest, ControllerError> {
+        let request = self
+            .request(Method::PUT, &format!("{ARTEFACTS}/{digest}"))
+            .header(SIZE_HEADER, size)
+            .body(reqwest::Body::wrap_stream(body));
+        // No timeout of its own: an upload takes as long as the link needs, and the Controller gives up on silence.
+        let bytes = expect_ok(self.send(request).await?).await?;
+        let stored: Stored = serde_json::from_slice(&bytes)
+            .map_err(|error| Failure::new(Code::Internal, format!("the answer to an upload: {error}")))?;
+        Ok(stored.digest)
+    }
+
+    async fn create_deployment(&self, spec: DeploymentSpec) -> Result<DeploymentId, ControllerError> {
+        let made: Made = self.ask(self.request(Method::POST, DEPLOYMENTS).json(&spec)).await?;
+        Ok(made.id)
+    }
+
+    async fn get_deployment(&self, id: &DeploymentId) -> Result<DeploymentInfo, ControllerError> {
+        self.ask(self.request(Method::GET, &format!("{DEPLOYMENTS}/{id}"))).await
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Operator for Client {
+    async fn apply(&self, change: ChangeSpec) -> Result<ChangeId, ControllerError> {
+        let started: Started = self.ask(self.request(Method::POST, CHANGES).json(&change)).await?;
+        Ok(started.id)
+    }
+
+    async fn change_status(&self, id: ChangeId, newer_than: u64) -> Result<ChangeStatus, ControllerError> {
+        let request = self.request(Method::GET, &format!("{CHANGES}/{id}"));
+        self.ask(request.query(&[("newer_than", newer_than)])).await
+    }
+
+    async fn status(&self) -> Result<Vec<ModuleStatus>, ControllerError> {
+        self.ask(self.request(Method::GET, MODULES)).await
+    }
+
+    async fn schemas(&self) -> Result<Vec<Module>, ControllerError> {
+        self.ask(self.request(Method::GET, SCHEMAS)).await
+    }
+
+    async fn logs(
+        &self,
+        query: LogQuery,
+    ) -> Result<BoxStream<Result<LogLine, ControllerError>>, ControllerError> {
+        let response = self.send(self.request(Method::GET, LOGS).query(&query)).await?;
+        lines(response).await
+    }
+}

@@ -1,0 +1,473 @@
+//! The loop: takes messages, plans, carries out the first action, plans anew.
+//!
+//! It is the only writer of desired state. It waits for its own store and for nothing else: platforms have workers,
+//! orders to Runners are tasks of their own, and what becomes of either arrives as a message.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ftl_core::boot::Boot;
+use ftl_core::controller::ChangeSpec;
+use ftl_core::key::{ChangeId, DeploymentId, RunnerKey, Session};
+use ftl_core::platform::{Capability, InstanceSpec};
+use ftl_core::routing::RoutingTable;
+use ftl_core::runner::{Order, Registration, Report, Runner};
+use ftl_core::sequence::{Actor, Event};
+use ftl_core::{ControllerError, Failure};
+use ftl_wire::{Authority, Connection};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+use crate::desired::{Applied, Desired, NewChange, Outcome, Slot, Transaction};
+use crate::error::ServiceError;
+use crate::mailbox::{Mailbox, Message};
+use crate::observed::{Observed, Routes};
+use crate::options::Options;
+use crate::plan::{Action, plan};
+use crate::platforms::{PlatformEvent, Task, Workers, end_all};
+use crate::runners::{DataPath, PeerOf, SlotView};
+use crate::status::Moment;
+use crate::store::{Store, StoreError};
+use crate::time::{Clock, Time};
+
+/// How long an instance without a slot may take to end: its calls have been drained, or are given up.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+/// How long instances may take to end with their Controller.
+const END_GRACE: Duration = Duration::from_secs(5);
+
+/// The newest connection of a Runner.
+#[derive(Debug)]
+struct Way {
+    session: Session,
+    connection: Connection,
+    runner: Arc<dyn Runner>,
+}
+
+/// The reconciler; see the module.
+#[derive(Debug)]
+pub(crate) struct Reconciler {
+    options: Arc<Options>,
+    clock: Clock,
+    store: Store,
+    desired: Desired,
+    observed: Observed,
+    path: DataPath,
+    /// Where Runners are told to dial.
+    addresses: Vec<String>,
+    workers: Workers,
+    ways: HashMap<RunnerKey, Way>,
+    specs: HashMap<DeploymentId, Arc<SlotView>>,
+    /// Grows with everything that somebody may want to know.
+    news: watch::Sender<u64>,
+    /// Orders on their way to Runners, and the workers.
+    tasks: JoinSet<()>,
+}
+
+/// What a reconciler begins with.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    pub(crate) options: Arc<Options>,
+    pub(crate) clock: Clock,
+    pub(crate) store: Store,
+    pub(crate) desired: Desired,
+    pub(crate) path: DataPath,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) news: watch::Sender<u64>,
+}
+
+impl Reconciler {
+    /// Starts the workers and reads what the slots need.
+    pub(crate) async fn begin(beginning: Beginning) -> Result<Self, ServiceError> {
+        let Beginning { options, clock, store, desired, path, addresses, mailbox, news } = beginning;
+        let platforms = options.platforms.iter().map(|platform| {
+            let description = platform.describe();
+            (description.name.clone(), description.facts.start_typical)
+        });
+        let observed = Observed::new(desired.epoch, platforms, clock.now());
+        let mut tasks = JoinSet::new();
+        let workers = Workers::start(&options.platforms, &path.cluster, &mailbox, &mut tasks);
+        let (ways, specs) = (HashMap::new(), HashMap::new());
+        let mut reconciler = Self {
+            options,
+            clock,
+            store,
+            desired,
+            observed,
+            path,
+            addresses,
+            workers,
+            ways,
+            specs,
+            news,
+            tasks,
+        };
+        reconciler.read_specs().await?;
+        reconciler.show_slots();
+        Ok(reconciler)
+    }
+
+    /// Runs until it is asked to end, or must.
+    pub(crate) async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Message>,
+        ending: CancellationToken,
+    ) -> Result<(), ServiceError> {
+        loop {
+            while let Ok(message) = inbox.try_recv() {
+                self.take(message).await?;
+            }
+            let wake = match self.step().await? {
+                Some(wake) => self.clock.instant(wake),
+                None => continue,
+            };
+            tokio::select! {
+                message = inbox.recv() => match message {
+                    Some(message) => self.take(message).await?,
+                    None => return Err(ServiceError::Internal("nobody can reach the reconciler".to_owned())),
+                },
+                () = sleep_until(wake) => {}
+                () = ending.cancelled() => break,
+            }
+            while self.tasks.try_join_next().is_some() {}
+        }
+        self.end(inbox).await
+    }
+
+    /// Plans, and carries out the first action; or answers until when there is nothing to do.
+    async fn step(&mut self) -> Result<Option<Time>, ServiceError> {
+        let now = self.clock.now();
+        self.observed.rebase(&self.options.timings, now);
+        let planned = plan(&self.desired, &self.observed, &self.options.timings, now);
+        match planned.actions.into_iter().next() {
+            None => Ok(Some(planned.wake)),
+            Some(action) => {
+                tracing::debug!(?action, "next");
+                self.carry_out(action, now).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, action: Action, now: Time) -> Result<(), ServiceError> {
+        match action {
+            Action::Exit => return Err(ServiceError::Fenced),
+            Action::Write(transaction) => self.write(&transaction).await?,
+            Action::Publish(routes) => self.publish(routes),
+            Action::Create(key) => self.create(key, now),
+            Action::Deploy(key) => self.deploy(key),
+            Action::SendDrain(key) => self.send_drain(key, now),
+            Action::Stop { platform, instance } => {
+                self.observed.stop_sent(instance.runner, now);
+                self.workers.give(&platform, Task::Stop { instance, grace: STOP_GRACE });
+            }
+            Action::Record { platform, instance, exit } => {
+                self.observed.tail_sent(instance.runner, now);
+                self.workers.give(&platform, Task::Tail { instance, exit });
+            }
+            Action::Purge { platform, instance } => {
+                self.observed.purge_sent(instance.runner, now);
+                self.workers.give(&platform, Task::Purge(instance));
+            }
+            Action::List(platform) => {
+                let number = self.observed.list_sent(&platform, now);
+                self.workers.give(&platform, Task::List(number));
+            }
+        }
+        Ok(())
+    }
+
+    /// Durable first, then here.
+    async fn write(&mut self, transaction: &Transaction) -> Result<(), ServiceError> {
+        let stored = self.store.write(transaction).await?;
+        if stored != Outcome::Done || self.desired.write(transaction) != Outcome::Done {
+            // The store is right, whatever this process believed.
+            tracing::warn!(?transaction, "a transaction's premise was gone; reading the store again");
+            self.desired = self.store.load().await?;
+        }
+        if let Transaction::Replace { key, end, .. } = transaction {
+            let exit = end.exit.as_ref().map(ToString::to_string).unwrap_or_default();
+            tracing::warn!(runner = %key, why = %end.why, exit, "a replica is replaced");
+        }
+        self.show_slots();
+        self.tell_news();
+        Ok(())
+    }
+
+    fn publish(&mut self, routes: Routes) {
+        let specs = routes.modules.values().filter_map(|id| self.specs.get(id));
+        let modules = specs.map(|slot| Arc::new(slot.spec.schema.clone())).collect();
+        let rows = routes.rows.clone();
+        let version = self.observed.published(routes);
+        let id = format!("{}", rows.len());
+        Event::new(Actor::Controller, Actor::Controller, "UpdateRoutingTable", "", &id).record();
+        let table = RoutingTable { version, modules, rows };
+        let ways = &self.ways;
+        let find =
+            |row: &ftl_core::routing::Row| ways.get(&row.replica.runner).map(|way| way.connection.clone());
+        if let Err(stale) = self.path.router.update_routing_table(table, find) {
+            tracing::error!(%stale, "a route table was not taken");
+        }
+        self.tell_news();
+    }
+
+    fn create(&mut self, key: RunnerKey, now: Time) {
+        self.observed.create_sent(&self.desired, key, now);
+        let Some(slot) = self.desired.slot(key) else { return };
+        if let Some(spec) = self.instance_spec(slot) {
+            let platform = slot.target.platform.clone();
+            self.workers.give(&platform, Task::Create(Box::new(spec)));
+        }
+    }
+
+    fn instance_spec(&self, slot: &Slot) -> Option<InstanceSpec> {
+        let language = self.specs.get(&slot.target.deployment)?.spec.language.clone();
+        let (cluster, epoch) = (self.path.cluster.clone(), self.desired.epoch);
+        let secret = self.path.secret(slot.key);
+        let boot =
+            Boot::new(cluster.clone(), slot.key, language.clone(), epoch, self.addresses.clone(), secret);
+        let program = self.options.runner.clone();
+        let mut spec = InstanceSpec::new(cluster, slot.key, language, epoch, program, boot.to_document());
+        spec.env = self.options.runner_env.clone();
+        spec.labels.insert("module".to_owned(), slot.target.module().to_string());
+        spec.labels.insert("deployment".to_owned(), slot.target.deployment.to_string());
+        Some(spec)
+    }
+
+    /// Who to order, and in whose name.
+    fn way(&self, key: RunnerKey) -> Option<(Arc<dyn Runner>, Order)> {
+        let way = self.ways.get(&key)?;
+        Some((way.runner.clone(), Order { epoch: self.desired.epoch, session: way.session }))
+    }
+
+    fn deploy(&mut self, key: RunnerKey) {
+        self.observed.deploy_sent(key);
+        let Some(slot) = self.desired.slot(key) else { return };
+        let id = slot.target.deployment.clone();
+        if let Some((runner, order)) = self.way(key) {
+            self.tasks.spawn(async move { warn_if_refused(key, "Deploy", runner.deploy(order, &id).await) });
+        }
+    }
+
+    fn send_drain(&mut self, key: RunnerKey, now: Time) {
+        self.observed.drain_sent(key, now);
+        let grace = self.options.timings.grace;
+        if let Some((runner, order)) = self.way(key) {
+            self.tasks.spawn(async move { warn_if_refused(key, "Drain", runner.drain(order, grace).await) });
+        }
+    }
+
+    async fn take(&mut self, message: Message) -> Result<(), ServiceError> {
+        let now = self.clock.now();
+        match message {
+            Message::Register { peer, registration, connection, runner, reply } => {
+                let way = Way { session: peer.order.session, connection, runner };
+                // Who asked may have gone; its connection's end is a message of its own.
+                let _ = reply.send(self.register(peer, &registration, way, now));
+            }
+            Message::Deployed { peer, reply } => {
+                let _ = reply.send(self.report(peer, &Report::Ready, now));
+            }
+            Message::Report { peer, report, reply } => {
+                let _ = reply.send(self.report(peer, &report, now));
+            }
+            Message::Disconnected { key, session } => {
+                if self.ways.get(&key).is_some_and(|way| way.session == session) {
+                    self.ways.remove(&key);
+                }
+                if self.observed.on_disconnected(key, session, now).is_ok() {
+                    self.tell_news();
+                }
+            }
+            Message::Platform(event) => self.hear(event, now).await?,
+            Message::Apply { change, deadline, reply } => {
+                let applied = self.apply(&change, deadline, now).await;
+                if let Err(Applying::Store(error)) = applied {
+                    return Err(error.into());
+                }
+                let _ = reply.send(applied.map_err(Applying::into_refusal));
+            }
+            Message::Status { reply } => {
+                let _ = reply.send(Ok(self.moment(now).modules()));
+            }
+            Message::ChangeStatus { id, reply } => {
+                let seen = *self.news.borrow();
+                let missing = || ControllerError::NotFound {
+                    what: "change".to_owned(),
+                    name: id.to_string(),
+                    hint: None,
+                };
+                let _ = reply.send(self.moment(now).change(id, seen).ok_or_else(missing));
+            }
+        }
+        Ok(())
+    }
+
+    fn moment(&self, now: Time) -> Moment<'_> {
+        Moment { desired: &self.desired, observed: &self.observed, timings: &self.options.timings, now }
+    }
+
+    fn register(
+        &mut self,
+        peer: PeerOf,
+        registration: &Registration,
+        way: Way,
+        now: Time,
+    ) -> Result<(), ControllerError> {
+        let (key, session) = (peer.key, peer.order.session);
+        self.observed.on_register(&self.desired, key, session, registration, now)?;
+        if way.connection.is_open() {
+            self.ways.insert(key, way);
+        }
+        // The same replica on a new connection: the row is the same, the way behind it is not.
+        if self.observed.routes_to(key)
+            && let Some(published) = self.observed.table()
+        {
+            self.publish(published.routes.clone());
+        }
+        self.tell_news();
+        Ok(())
+    }
+
+    fn report(&mut self, peer: PeerOf, report: &Report, now: Time) -> Result<(), ControllerError> {
+        let stage = |observed: &Observed| observed.seen(peer.key).map(|seen| seen.stage.clone());
+        let before = stage(&self.observed);
+        self.observed.on_report(&self.desired, peer.key, peer.order, report, now)?;
+        if stage(&self.observed) != before {
+            self.tell_news();
+        }
+        Ok(())
+    }
+
+    async fn hear(&mut self, event: PlatformEvent, now: Time) -> Result<(), ServiceError> {
+        match event {
+            PlatformEvent::Created { key, instance } => self.observed.on_created(key, instance, now),
+            PlatformEvent::NotCreated { key, error } => {
+                tracing::warn!(runner = %key, error = &error as &dyn std::error::Error, "not created");
+                self.observed.on_create_failed(key, &error);
+                self.tell_news();
+            }
+            PlatformEvent::Listed { platform, number, instances } => {
+                self.observed.on_listed(&self.desired, &platform, number, &instances);
+            }
+            PlatformEvent::Read { key, exit, tail } => {
+                self.write(&Transaction::Record { key, exit, tail }).await?;
+            }
+            PlatformEvent::Purged { platform, key } => {
+                self.observed.on_purged(&self.desired, &platform, key);
+            }
+            PlatformEvent::Failed { platform, error } => {
+                tracing::warn!(%platform, error = &error as &dyn std::error::Error, "a platform failed");
+                self.observed.on_platform_failed(&error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply(
+        &mut self,
+        change: &ChangeSpec,
+        deadline: Duration,
+        now: Time,
+    ) -> Result<ChangeId, Applying> {
+        let new = NewChange::of_spec(change, deadline, now).map_err(Applying::Refused)?;
+        let stored = self.store.apply(&new).await?;
+        if self.desired.apply(&new) != stored {
+            self.desired = self.store.load().await?;
+        }
+        self.read_specs().await?;
+        self.tell_news();
+        match stored {
+            Applied::New(id) | Applied::Known(id) => Ok(id),
+            Applied::Conflict => {
+                Err(Applying::Refused(ControllerError::Conflict(change.request.to_string())))
+            }
+        }
+    }
+
+    /// Everything that is needed of the deployments that anything wants; the others are forgotten.
+    async fn read_specs(&mut self) -> Result<(), StoreError> {
+        let serving = self.desired.serving.values().map(|want| &want.target.deployment);
+        let rolling = self.desired.rolling().flat_map(|change| change.wanted.values());
+        let slots = self.desired.slots.values().map(|slot| &slot.target.deployment);
+        let ids: Vec<DeploymentId> =
+            serving.chain(rolling.map(|want| &want.target.deployment)).chain(slots).cloned().collect();
+        self.specs.retain(|id, _| ids.contains(id));
+        for id in ids {
+            if !self.specs.contains_key(&id)
+                && let Some(spec) = self.store.deployment(&id).await?
+            {
+                let edges = Arc::new(spec.schema.call_edges());
+                self.specs.insert(id.clone(), Arc::new(SlotView { id, spec: Arc::new(spec), edges }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the data path which slots there are.
+    fn show_slots(&self) {
+        let view = |slot: &Slot| Some((slot.key, self.specs.get(&slot.target.deployment)?.clone()));
+        self.path.slots.store(Arc::new(self.desired.slots.values().filter_map(view).collect()));
+    }
+
+    fn tell_news(&self) {
+        self.news.send_modify(|news| *news += 1);
+    }
+
+    /// Ends what does not outlive a Controller, answering Runners as long as they have last words.
+    async fn end(mut self, mut inbox: mpsc::Receiver<Message>) -> Result<(), ServiceError> {
+        let (options, cluster) = (self.options.clone(), self.path.cluster.clone());
+        let tied = options.platforms.iter().filter(|platform| !platform.describe().can(Capability::Adopt));
+        let mut ends = JoinSet::new();
+        for platform in tied.cloned() {
+            let cluster = cluster.clone();
+            ends.spawn(async move { end_all(&*platform, &cluster, END_GRACE).await });
+        }
+        let ended = async { while ends.join_next().await.is_some() {} };
+        tokio::pin!(ended);
+        loop {
+            tokio::select! {
+                () = &mut ended => break,
+                Some(message) = inbox.recv() => match message {
+                    Message::Apply { reply, .. } => {
+                        let _ = reply.send(Err(ControllerError::Denied("the Controller is ending".to_owned())));
+                    }
+                    message => self.take(message).await?,
+                },
+            }
+        }
+        self.store.close().await;
+        Ok(())
+    }
+}
+
+fn warn_if_refused(key: RunnerKey, order: &str, answer: Result<(), Failure>) {
+    if let Err(failure) = answer {
+        // A lost connection is a message of its own; anything else ends by a deadline of the plan.
+        tracing::warn!(runner = %key, order, %failure, "an order was not taken");
+    }
+}
+
+/// Why a change was not taken.
+enum Applying {
+    Refused(ControllerError),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Applying {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Applying {
+    fn into_refusal(self) -> ControllerError {
+        match self {
+            Self::Refused(error) => error,
+            Self::Store(error) => ControllerError::Store(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Puts a Controller together, and runs it.
+//!
+//! Three kinds of work, apart: the *data path* has a thread and a current-thread runtime of its own, because such a
+//! runtime carries calls twice as fast as a work-stealing one and because nothing else may delay it; the reconciler and
+//! the HTTP API share the runtime that [`Service::run`] is called on.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ftl_core::Router;
+use ftl_core::platform::Capability;
+use ftl_wire::Listener;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, Token};
+use crate::artefacts::Artefacts;
+use crate::data::DataDirectory;
+use crate::desired::Startup;
+use crate::error::ServiceError;
+use crate::handle::{Handle, Inner};
+use crate::logs::Logs;
+use crate::mailbox::{Mailbox, Message};
+use crate::options::Options;
+use crate::reconciler::{Beginning, Reconciler};
+use crate::runners::DataPath;
+use crate::store::Store;
+use crate::time::Clock;
+
+/// How long answers that are under way may take when the Controller ends.
+const ANSWERS_MAX: Duration = Duration::from_secs(2);
+
+/// A Controller that is ready to run.
+#[derive(Debug)]
+pub struct Service {
+    handle: Handle,
+    reconciler: Reconciler,
+    inbox: mpsc::Receiver<Message>,
+    admin: TcpListener,
+    ingress: Option<TcpListener>,
+    token: Token,
+    /// Ends the data path; the last thing that ends.
+    wire: Wire,
+    /// Held as long as the Controller may write.
+    _data: DataDirectory,
+}
+
+impl Service {
+    /// Takes the data directory, begins a new epoch, and listens; nobody is answered before [`Service::run`].
+    ///
+    /// # Errors
+    /// When the directory is in use or cannot be used, an address is taken, or the options contradict each other.
+    pub async fn open(options: Options) -> Result<Self, ServiceError> {
+        check(&options)?;
+        let data = DataDirectory::open(&options.data)?;
+        // Before anything else is written: every Runner's secret comes from it.
+        let cluster_key = data.cluster_key()?;
+        let token = Token(data.token()?);
+        let admin = listen(options.admin, options.admin_fallback).await?;
+        let ingress = match options.ingress {
+            Some(address) => Some(listen(address, false).await?),
+            None => None,
+        };
+        let clock = Clock::start();
+        let opened = Store::open(&data.database(), None, &startup(&options, &clock)).await?;
+        let cannot = |source| ServiceError::Data { path: data.artefacts(), source };
+        let artefacts = Artefacts::open(data.artefacts()).await.map_err(cannot)?;
+        let (mailbox, inbox) = Mailbox::new();
+        let path = DataPath {
+            cluster: opened.cluster,
+            cluster_key,
+            epoch: opened.desired.epoch,
+            slots: Arc::new(ArcSwap::default()),
+            router: Arc::new(Router::new()),
+            artefacts,
+            logs: Logs::new(options.log_bytes_kept),
+            mailbox: mailbox.clone(),
+            sessions: Arc::default(),
+        };
+        let wire = Wire::start(&path)?;
+        let (options, (news, seen)) = (Arc::new(options), watch::channel(0));
+        let beginning = Beginning {
+            options: options.clone(),
+            clock,
+            store: opened.store.clone(),
+            desired: opened.desired,
+            path: path.clone(),
+            addresses: wire.addresses.clone(),
+            mailbox: mailbox.clone(),
+            news,
+        };
+        let reconciler = Reconciler::begin(beginning).await?;
+        let bound = |listener: &TcpListener| listener.local_addr().map_err(ServiceError::Wire);
+        let handle = Handle::new(Inner {
+            admin: bound(&admin)?,
+            ingress: ingress.as_ref().map(bound).transpose()?,
+            token_path: data.token_path(),
+            options,
+            clock,
+            store: opened.store,
+            path,
+            addresses: wire.addresses.clone(),
+            mailbox,
+            news: seen,
+            ending: CancellationToken::new(),
+        });
+        Ok(Self { handle, reconciler, inbox, admin, ingress, token, wire, _data: data })
+    }
+
+    /// The running Controller, for others.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Runs until [`Handle::shutdown`], or until it must end.
+    ///
+    /// # Errors
+    /// When the store fails, or a newer Controller has taken over.
+    pub async fn run(self) -> Result<(), ServiceError> {
+        let Self { handle, reconciler, inbox, admin, ingress, token, wire, _data } = self;
+        let ending = handle.ending();
+        let answered = CancellationToken::new();
+        let admin = serve(admin, api::admin(Arc::new(handle.clone()), token), answered.clone());
+        let ingress = async {
+            match ingress {
+                Some(ingress) => {
+                    serve(ingress, api::ingress(Arc::new(handle.clone())), answered.clone()).await
+                }
+                None => Ok(()),
+            }
+        };
+        let apis = async { tokio::try_join!(admin, ingress) };
+        tokio::pin!(apis);
+        let reconciling = reconciler.run(inbox, ending.clone());
+        tokio::pin!(reconciling);
+        let outcome = tokio::select! {
+            outcome = &mut reconciling => outcome,
+            failed = &mut apis => {
+                ending.cancel();
+                let outcome = reconciling.await;
+                outcome.and(failed.map(|_| ()).map_err(|error| ServiceError::Internal(error.to_string())))
+            }
+        };
+        answered.cancel();
+        // Streams that somebody follows have no end of their own.
+        let _ = tokio::time::timeout(ANSWERS_MAX, apis).await;
+        wire.end();
+        outcome
+    }
+}
+
+fn serve(
+    listener: TcpListener,
+    api: axum::Router,
+    ending: CancellationToken,
+) -> impl Future<Output = io::Result<()>> {
+    use std::future::IntoFuture;
+    axum::serve(listener, api).with_graceful_shutdown(async move { ending.cancelled().await }).into_future()
+}
+
+fn startup(options: &Options, clock: &Clock) -> Startup {
+    let adopting = options.platforms.iter().map(|platform| platform.describe());
+    let adopting: BTreeSet<_> = adopting
+        .filter(|description| description.can(Capability::Adopt))
+        .map(|description| description.name.clone())
+        .collect();
+    Startup { adopting, at: clock.now() }
+}
+
+fn check(options: &Options) -> Result<(), ServiceError> {
+    options.timings.check().map_err(|error| ServiceError::Options(error.to_string()))?;
+    let mut names = BTreeSet::new();
+    for platform in &options.platforms {
+        let name = &platform.describe().name;
+        if !names.insert(name.clone()) {
+            return Err(ServiceError::Options(format!("two platforms are called `{name}`")));
+        }
+    }
+    let addresses = std::iter::once(options.admin).chain(options.ingress);
+    match addresses.into_iter().find(|address| !address.ip().is_loopback()) {
+        Some(address) => Err(ServiceError::NotLoopback(address)),
+        None => Ok(()),
+    }
+}
+
+async fn listen(address: SocketAddr, or_free: bool) -> Result<TcpListener, ServiceError> {
+    match TcpListener::bind(address).await {
+        Err(error) if or_free && error.kind() == io::ErrorKind::AddrInUse => {
+            let free = SocketAddr::new(address.ip(), 0);
+            TcpListener::bind(free).await.map_err(|source| ServiceError::Listen { address: free, source })
+        }
+        bound => bound.map_err(|source| ServiceError::Listen { address, source }),
+    }
+}
+
+/// The data path's thread.
+#[derive(Debug)]
+struct Wire {
+    addresses: Vec<String>,
+    ending: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Wire {
+    /// Listens for Runners, on a Unix socket and on 127.0.0.1, and starts the thread that serves them.
+    fn start(path: &DataPath) -> Result<Self, ServiceError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(ServiceError::Wire)?;
+        // Sockets belong to the runtime that they are made on.
+        let (unix, tcp) = {
+            let _entered = runtime.enter();
+            let unix = Listener::bind_private(path.cluster.as_str()).map_err(ServiceError::Wire)?;
+            (unix, Listener::bind_tcp(0).map_err(ServiceError::Wire)?)
+        };
+        let addresses = vec![unix.address().to_string(), tcp.address().to_string()];
+        let (authority, ending) = (Arc::new(path.clone()), CancellationToken::new());
+        let ended = ending.clone();
+        let thread = std::thread::Builder::new().name("ftl-data-path".into()).spawn(move || {
+            runtime.block_on(async {
+                let options = ftl_wire::Options::default();
+                tokio::select! {
+                    error = unix.serve(authority.clone(), options.clone()) => {
+                        tracing::error!(%error, "runners can no longer connect");
+                    }
+                    error = tcp.serve(authority, options.clone()) => {
+                        tracing::error!(%error, "runners can no longer connect");
+                    }
+                    () = ended.cancelled() => {}
+                }
+            });
+        });
+        Ok(Self { addresses, ending, thread: Some(thread.map_err(ServiceError::Wire)?) })
+    }
+
+    /// Ends the thread and every connection, and waits for it: it does nothing that could take long.
+    fn end(mut self) {
+        self.ending.cancel();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the data path's thread panicked");
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.ending.cancel();
+    }
+}

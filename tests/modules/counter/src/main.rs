@@ -1,0 +1,5 @@
+//! The binary of the module `counter`.
+
+fn main() -> std::process::ExitCode {
+    ftl::serve(counter::MODULE)
+}

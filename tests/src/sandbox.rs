@@ -1,0 +1,169 @@
+//! A place of its own for each test.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::binary::{ftl, root};
+use crate::processes::{Process, wait_for_end};
+use crate::running::Running;
+
+/// How long a process may take to be gone after whoever owned it has ended.
+const GONE: Duration = Duration::from_secs(10);
+
+/// A place of its own: home, temporary directory, data directory, and an environment without surprises.
+#[derive(Debug)]
+pub struct Sandbox {
+    directory: TempDir,
+    seen: Arc<Mutex<BTreeSet<Process>>>,
+    environment: Vec<(String, String)>,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its exit code.
+    pub code: i32,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Answer {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let code = output.status.code().unwrap_or(-1);
+        Self { code, stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// The same, after it was held against the code that is expected.
+    #[must_use]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:#?}");
+        self
+    }
+
+    /// The one object on standard output.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+
+    /// Whether standard error holds this text.
+    #[must_use]
+    pub fn says(&self, text: &str) -> bool {
+        self.stderr.contains(text)
+    }
+}
+
+impl Sandbox {
+    /// An empty one.
+    #[must_use]
+    pub fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("ftl-test-").tempdir().unwrap();
+        for folder in ["home", "tmp"] {
+            fs::create_dir(directory.path().join(folder)).unwrap();
+        }
+        Self { directory, seen: Arc::default(), environment: Vec::new() }
+    }
+
+    /// The same, with a variable for every command.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// A path in it.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// `ftl` with these arguments, to be started in the root of the workspace.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(ftl());
+        command
+            .current_dir(root())
+            .args(arguments)
+            .env("HOME", self.path("home"))
+            .env("TMPDIR", self.path("tmp"))
+            .env_remove("XDG_STATE_HOME")
+            .env_remove("FTL_CONTROLLER")
+            .env_remove("FTL_TOKEN_FILE")
+            .env_remove("FTL_LOG")
+            .env_remove("FTL_LOG_FILE")
+            .env_remove("CARGO")
+            .envs(self.cargo_home())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Cargo and rustup keep theirs in the real home.
+    fn cargo_home(&self) -> Vec<(&'static str, PathBuf)> {
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        let of = |name: &'static str, folder: &str| {
+            (name, std::env::var_os(name).map_or_else(|| home.join(folder), PathBuf::from))
+        };
+        vec![of("CARGO_HOME", ".cargo"), of("RUSTUP_HOME", ".rustup")]
+    }
+
+    /// Runs `ftl` to its end.
+    #[must_use]
+    pub fn run(&self, arguments: &[&str]) -> Answer {
+        Answer::of(self.command(arguments).output().unwrap())
+    }
+
+    /// Runs `ftl` to its end, in this folder.
+    #[must_use]
+    pub fn run_in(&self, folder: &Path, arguments: &[&str]) -> Answer {
+        Answer::of(self.command(arguments).current_dir(folder).output().unwrap())
+    }
+
+    /// Starts an `ftl` that runs until it is told to end.
+    #[must_use]
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        Running::start(self.command(arguments), self.seen.clone())
+    }
+
+    /// Starts `ftl serve` over a data directory of this sandbox, on a free port, and waits until it answers.
+    #[must_use]
+    pub fn serve(&self, data: &str) -> Running {
+        let data = self.path(data);
+        let data = data.to_str().unwrap();
+        let mut running =
+            self.start(&["serve", "--data", data, "--listen", "127.0.0.1:0", "--format", "json"]);
+        running.wait_until_served();
+        running
+    }
+
+    /// Asserts that nothing is left of what ran here: no process, and nothing in the temporary directory.
+    pub fn finish(self) {
+        let seen = self.seen.lock().unwrap().clone();
+        wait_for_end(&seen, GONE);
+        let until = Instant::now() + GONE;
+        loop {
+            let left: Vec<_> =
+                fs::read_dir(self.path("tmp")).unwrap().flatten().map(|entry| entry.path()).collect();
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < until, "left in the temporary directory: {left:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,261 @@
+//! Honest failure: whatever breaks, the command says what, in time, and nobody else is harmed.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ftl_core::controller::{ChangeSpec, ChangeState, Wanted};
+use ftl_core::name::VerbRef;
+use ftl_core::{Body, Call, CallError, Failure, Fate, Head, Operator, VerbService};
+use rustix::process::{Pid, Signal, kill_process};
+use tests::processes::{Process, descendants, name};
+use tests::{PATIENCE, Running, Sandbox};
+
+fn ftl(sandbox: &Sandbox, running: &Running, arguments: &[&str]) -> tests::Answer {
+    let endpoint = running.endpoint();
+    let mut all: Vec<&str> = endpoint.iter().map(String::as_str).collect();
+    all.extend(arguments);
+    sandbox.run(&all)
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[test]
+fn a_deployment_that_exits_at_its_start_is_a_crash_loop_with_its_last_words() {
+    let sandbox = Sandbox::new();
+    let start = Instant::now();
+    let answer = sandbox.run(&["dev", "tests/modules/exits", "--call", "exits.nothing"]).expect(1);
+    for text in ["crash loop", "exits: crashed: exited with code 3", "there is no configuration", "help:"] {
+        assert!(answer.says(text), "`{text}`: {}", answer.stderr);
+    }
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+    sandbox.finish();
+}
+
+#[test]
+fn a_deployment_that_never_answers_is_named_within_the_deadline() {
+    let sandbox = Sandbox::new();
+    let arguments = ["dev", "tests/modules/silent", "--timeout", "23", "--call", "silent.nothing"];
+    let answer = sandbox.run(&arguments).expect(124);
+    for text in [
+        "not ready within 23s",
+        "silent: crashed: did not answer a ping within 20s",
+        "waiting for the database",
+    ] {
+        assert!(answer.says(text), "`{text}`: {}", answer.stderr);
+    }
+    sandbox.finish();
+}
+
+#[test]
+fn a_gigabyte_on_standard_error_is_bounded_and_its_end_is_told() {
+    let sandbox = Sandbox::new();
+    let serve = sandbox.serve("data");
+    let answer = ftl(&sandbox, &serve, &["deploy", "tests/modules/flood", "--timeout", "100"]);
+    assert!([1, 124].contains(&answer.code), "{answer:?}");
+    for text in ["exited with code 9", "that was a gigabyte"] {
+        assert!(answer.says(text), "`{text}`: {}", answer.stderr);
+    }
+    assert!(answer.stderr.len() < 1 << 20, "{} bytes were shown", answer.stderr.len());
+    let logs = ftl(&sandbox, &serve, &["logs", "flood", "--tail", "100000", "--format", "json"]).expect(0);
+    assert!(logs.stdout.len() < 16 << 20, "{} bytes were kept", logs.stdout.len());
+    let lost = logs.stdout.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let lost: u64 = lost.filter_map(|line| line["line"]["lost_bytes"].as_u64()).sum();
+    assert!(lost > 0, "what was lost is counted");
+    let _ = serve.end(Signal::TERM).expect(0);
+    sandbox.finish();
+}
+
+/// Every file below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn a_corrupt_artefact_never_runs_and_is_named() {
+    let sandbox = Sandbox::new();
+    let serve = sandbox.serve("data");
+    let _ = ftl(&sandbox, &serve, &["deploy", "examples/hello"]).expect(0);
+    let _ = serve.end(Signal::TERM).expect(0);
+    // One byte of every artefact rots while nobody looks.
+    for artefact in files(&sandbox.path("data/artefacts")) {
+        let mut bytes = fs::read(&artefact).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&artefact, bytes).unwrap();
+    }
+    let serve = sandbox.serve("data");
+    let until = Instant::now() + PATIENCE;
+    let error = loop {
+        let ps = ftl(&sandbox, &serve, &["ps", "--format", "json"]).expect(0).json();
+        assert_eq!(ps["modules"][0]["ready"], 0, "it must not run: {ps}");
+        if let Some(error) = ps["modules"][0]["last_error"].as_str() {
+            break error.to_owned();
+        }
+        assert!(Instant::now() < until, "{ps}");
+    };
+    assert!(error.contains("artefact `bin/clock` is corrupt: it should have the digest"), "{error}");
+    // The next deploy notices, uploads anew, and all is well.
+    let healed = ftl(&sandbox, &serve, &["deploy", "examples/hello", "--format", "json"]).expect(0).json();
+    assert!(healed["uploaded_bytes"].as_u64().unwrap() > 0, "{healed}");
+    let _ = ftl(&sandbox, &serve, &["call", "greeter.hello", "{name: 'Ada'}"]).expect(0);
+    let _ = serve.end(Signal::TERM).expect(0);
+    sandbox.finish();
+}
+
+/// Deploys `counter` and `clock`, then asks for two replicas of `counter`.
+fn two_counters(sandbox: &Sandbox) -> Running {
+    let serve = sandbox.serve("data");
+    let _ = ftl(sandbox, &serve, &["deploy", "examples/hello/clock"]).expect(0);
+    let _ = ftl(sandbox, &serve, &["deploy", "tests/modules/counter"]).expect(0);
+    let client = serve.client();
+    runtime().block_on(async {
+        let modules = client.status().await.unwrap();
+        let counter = modules.iter().find(|module| module.module.as_str() == "counter").unwrap();
+        let (deployment, platform) = (counter.deployment.clone(), counter.platform.clone());
+        let wanted = vec![Wanted { deployment, platform, replicas: 2 }];
+        let change = client.apply(ChangeSpec::new("two".parse().unwrap(), wanted)).await.unwrap();
+        let mut seen = 0;
+        loop {
+            let status = client.change_status(change, seen).await.unwrap();
+            match status.state {
+                ChangeState::Committed => return,
+                ChangeState::Failed { reason } => panic!("{reason}"),
+                _ => seen = status.seen,
+            }
+        }
+    });
+    serve.look();
+    serve
+}
+
+/// What became of every call that was made.
+#[derive(Debug, Default)]
+struct Tally {
+    ok: Vec<String>,
+    not_started: Vec<String>,
+    may_have_run: Vec<String>,
+    other: Vec<(String, Failure)>,
+}
+
+/// Calls `counter.note` again and again, a few calls at a time, while `disturb` does its worst.
+fn under_load(serve: &Running, file: &Path, calls: usize, disturb: impl FnOnce() + Send) -> Tally {
+    let target: VerbRef = "counter.note".parse().unwrap();
+    let call = |id: String| {
+        let head = Head::new(target.clone(), format!("r-{id}").parse().unwrap(), deadline());
+        let body = serde_json::json!({"file": file, "id": id, "pause_ms": 5});
+        Call::new(head, Body::once(body.to_string()))
+    };
+    let lane = |lane: usize| {
+        let client = serve.client();
+        let ids = (0..calls).map(move |index| format!("{lane}-{index}"));
+        let mut results = Vec::new();
+        runtime().block_on(async {
+            for id in ids {
+                results.push((id.clone(), client.call(call(id)).await));
+            }
+        });
+        results
+    };
+    let results = std::thread::scope(|scope| {
+        let lanes: Vec<_> = (0..8).map(|number| scope.spawn(move || lane(number))).collect();
+        scope.spawn(disturb);
+        lanes.into_iter().flat_map(|lane| lane.join().unwrap()).collect::<Vec<_>>()
+    });
+    let mut tally = Tally::default();
+    for (id, result) in results {
+        match result {
+            Ok(_) => tally.ok.push(id),
+            Err(CallError::Failed(failure)) => match failure.fate {
+                Fate::NotStarted { .. } => tally.not_started.push(id),
+                Fate::MayHaveRun => tally.may_have_run.push(id),
+                Fate::Ran => tally.other.push((id, failure)),
+            },
+            Err(CallError::Verb(body)) => panic!("{:?}", body.bytes()),
+        }
+    }
+    tally
+}
+
+fn deadline() -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_secs(25)
+}
+
+/// How often each id was noted.
+fn noted(file: &Path) -> BTreeMap<String, usize> {
+    let mut noted = BTreeMap::new();
+    for line in fs::read_to_string(file).unwrap().lines() {
+        *noted.entry(line.to_owned()).or_insert(0) += 1;
+    }
+    noted
+}
+
+fn kill(process: Process) {
+    kill_process(Pid::from_raw(process.pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
+}
+
+/// Kills one process of `counter`: its user code, or the runner around it.
+fn kill_one(serve: &Running, runner: bool) {
+    let counter = |of: u32| descendants(of).into_iter().find(|process| name(*process) == "counter");
+    let all = descendants(serve.pid());
+    let runners = all.iter().filter(|process| name(**process) == "ftl");
+    let victim = runners.into_iter().find_map(|process| counter(process.pid).map(|code| (*process, code)));
+    let (its_runner, code) = victim.unwrap();
+    kill(if runner { its_runner } else { code });
+}
+
+/// Waits until `counter` is whole again, and answers with its status.
+fn wait_until_whole(sandbox: &Sandbox, serve: &Running, restarts: u64) -> serde_json::Value {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let ps = ftl(sandbox, serve, &["ps", "--format", "json"]).expect(0).json();
+        let modules = ps["modules"].as_array().unwrap();
+        let counter = modules.iter().find(|module| module["module"] == "counter").unwrap();
+        if counter["ready"] == 2 && counter["restarts"].as_u64() >= Some(restarts) {
+            let clock = modules.iter().find(|module| module["module"] == "clock").unwrap();
+            assert_eq!(clock["restarts"], 0, "other modules are unharmed: {ps}");
+            return counter.clone();
+        }
+        assert!(Instant::now() < until, "{ps}");
+    }
+}
+
+#[test]
+fn a_replica_that_is_killed_under_load_is_replaced_and_nothing_runs_twice() {
+    let sandbox = Sandbox::new();
+    let serve = two_counters(&sandbox);
+    for (round, runner) in [(1, false), (2, true)] {
+        let file = sandbox.path(&format!("noted-{round}"));
+        fs::write(&file, "").unwrap();
+        let tally = under_load(&serve, &file, 100, || {
+            let until = Instant::now() + PATIENCE;
+            while fs::metadata(&file).unwrap().len() < 500 {
+                assert!(Instant::now() < until, "no call was made");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            kill_one(&serve, runner);
+        });
+        let noted = noted(&file);
+        assert!(noted.values().all(|times| *times == 1), "ran twice: {noted:?}");
+        assert!(tally.ok.iter().all(|id| noted.contains_key(id)), "answered and not run");
+        assert!(!tally.not_started.iter().any(|id| noted.contains_key(id)), "said `not started` and ran");
+        assert!(tally.other.is_empty(), "{:?}", tally.other);
+        assert!(tally.may_have_run.len() <= 16, "only what was under way: {:?}", tally.may_have_run);
+        assert!(tally.ok.len() >= 8 * 100 - 16, "{} of 800 succeeded", tally.ok.len());
+        let counter = wait_until_whole(&sandbox, &serve, round);
+        let error = counter["last_error"].as_str().unwrap();
+        assert!(
+            error.contains("killed by signal 9") || error.contains("ended") || error.contains("silent"),
+            "{error}"
+        );
+        serve.look();
+    }
+    let _ = serve.end(Signal::TERM).expect(0);
+    sandbox.finish();
+}

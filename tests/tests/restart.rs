@@ -1,0 +1,61 @@
+//! What a Controller acknowledged is there after it was killed, and serves without a new deploy.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use tests::processes::wait_for_end;
+use tests::{PATIENCE, Running, Sandbox};
+
+fn ftl(sandbox: &Sandbox, running: &Running, arguments: &[&str]) -> tests::Answer {
+    let endpoint = running.endpoint();
+    let mut all: Vec<&str> = endpoint.iter().map(String::as_str).collect();
+    all.extend(arguments);
+    sandbox.run(&all)
+}
+
+#[test]
+fn what_was_acknowledged_serves_after_kill_9() {
+    let sandbox = Sandbox::new();
+    let first = sandbox.serve("data");
+    let deployed = ftl(&sandbox, &first, &["deploy", "examples/hello", "--format", "json"]).expect(0).json();
+    let children = first.look();
+    let _ = first.end(Signal::KILL);
+    wait_for_end(&children, Duration::from_secs(1));
+
+    let second = sandbox.serve("data");
+    // The call waits until its module has a replica again.
+    let answer = ftl(&sandbox, &second, &["call", "greeter.hello", "{name: 'Ada'}"]).expect(0);
+    assert!(answer.stdout.contains("Hello, Ada!"), "{answer:?}");
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let ps = ftl(&sandbox, &second, &["ps", "--format", "json"]).expect(0).json();
+        let modules = ps["modules"].as_array().unwrap();
+        let same = modules.iter().zip(deployed["modules"].as_array().unwrap()).all(|(now, before)| {
+            now["deployment"] == before["deployment"] && now["ready"] == before["ready"]
+        });
+        if same && modules.len() == 2 {
+            assert!(modules.iter().all(|module| module["restarts"] == 0), "nobody failed: {ps}");
+            break;
+        }
+        assert!(Instant::now() < until, "{ps}");
+    }
+    let again = ftl(&sandbox, &second, &["deploy", "examples/hello", "--format", "json"]).expect(0).json();
+    assert_eq!(again["uploaded_bytes"], 0, "the artefacts are there too");
+    let _ = second.end(Signal::TERM).expect(0);
+    sandbox.finish();
+}
+
+#[test]
+fn one_data_directory_has_one_controller() {
+    let sandbox = Sandbox::new();
+    let first = sandbox.serve("data");
+    let data = sandbox.path("data");
+    let second =
+        sandbox.run(&["serve", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"]).expect(1);
+    assert!(second.says(&format!("in use by process {}", first.pid())), "{}", second.stderr);
+    let _ = ftl(&sandbox, &first, &["ps"]).expect(0);
+    let _ = first.end(Signal::TERM).expect(0);
+    sandbox.finish();
+}
