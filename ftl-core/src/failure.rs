@@ -241,6 +241,16 @@ pub enum CallError<E = Body> {
     Failed(#[from] Failure),
 }
 
+/// Between the two ends of a call nobody can read the verb's error, so it is no source there.
+impl std::error::Error for CallError<Body> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Verb(_) => None,
+            Self::Failed(failure) => Some(failure),
+        }
+    }
+}
+
 impl<E> CallError<E> {
     /// The same with the verb's error changed.
     pub fn map<F>(self, change: impl FnOnce(E) -> F) -> CallError<F> {
@@ -264,6 +274,21 @@ mod tests {
         }
         assert_eq!(Code::from_number(0), Code::Unknown);
         assert_eq!(Code::from_number(200), Code::Unknown);
+    }
+
+    #[test]
+    fn a_failure_is_found_among_the_causes_of_any_call_error() {
+        fn cause(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+            error.source().map(ToString::to_string)
+        }
+        let failure = || Failure::new(Code::Unavailable, "no replica");
+        assert_eq!(cause(&CallError::<Body>::Failed(failure())).as_deref(), Some("no replica"));
+        assert_eq!(cause(&CallError::<std::fmt::Error>::Failed(failure())).as_deref(), Some("no replica"));
+        assert!(
+            cause(&CallError::Verb(std::fmt::Error)).is_some(),
+            "the verb's own error, where it can be read"
+        );
+        assert!(cause(&CallError::Verb(Body::once("{}"))).is_none());
     }
 
     #[test]

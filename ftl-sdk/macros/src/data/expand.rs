@@ -1,5 +1,7 @@
 //! The code beside a type: a constant table that describes it, and the traits that hand the table out.
 //!
+//! All of it is `#[inline]`, for the reason that `verb::expand` gives.
+//!
 //! The schema comes before serde's derives, so that of several complaints about a field ours is the first.
 
 use proc_macro2::{Ident, TokenStream};
@@ -34,6 +36,7 @@ pub(crate) fn data(kind: Kind, data: &Data, passing: &Passing, base: &TokenStrea
     let Data { ident, name, docs, .. } = data;
     let shape = shape(&data.shape);
     let describe = quote! {
+        #[inline]
         fn describe(types: &mut ::ftl::__private::Types) -> ::ftl::__private::Type {
             use ::ftl::__private::blueprint as __blueprint;
             types.define::<Self>(const { &__blueprint::Blueprint { name: #name, docs: #docs, shape: #shape } })
@@ -61,6 +64,7 @@ pub(super) fn data_roles(ident: &Ident) -> TokenStream {
         #[automatically_derived]
         impl ::ftl::Param for #ident {
             type Role = ::ftl::__private::Request<Self>;
+            #[inline]
             fn take(incoming: &mut ::ftl::__private::Incoming) -> ::core::result::Result<Self, ::ftl::Failure> {
                 incoming.request()
             }
@@ -69,6 +73,7 @@ pub(super) fn data_roles(ident: &Ident) -> TokenStream {
         impl ::ftl::Output for #ident {
             type Reply = Self;
             type Error = ::core::convert::Infallible;
+            #[inline]
             fn into_result(self) -> ::core::result::Result<Self, ::core::convert::Infallible> {
                 ::core::result::Result::Ok(self)
             }
@@ -84,6 +89,7 @@ pub(super) fn error_roles(ident: &Ident, passing: &Passing) -> TokenStream {
         #[automatically_derived]
         impl ::ftl::VerbError for #ident {
             type Contract = Self;
+            #[inline]
             fn raise(self) -> ::ftl::CallError<Self> {
                 #raise
             }
@@ -119,6 +125,7 @@ fn conversions(ident: &Ident, passing: &Passing) -> TokenStream {
         quote! {
             #[automatically_derived]
             impl ::core::convert::From<::ftl::CallError<#source>> for #ident {
+                #[inline]
                 fn from(error: ::ftl::CallError<#source>) -> Self {
                     match error {
                         ::ftl::CallError::Verb(error) => ::core::convert::From::from(error),
@@ -131,12 +138,14 @@ fn conversions(ident: &Ident, passing: &Passing) -> TokenStream {
     quote! {
         #[automatically_derived]
         impl ::core::convert::From<::ftl::Failure> for #ident {
+            #[inline]
             fn from(failure: ::ftl::Failure) -> Self {
                 #place
             }
         }
         #[automatically_derived]
         impl ::core::convert::From<::ftl::CallError<#infallible>> for #ident {
+            #[inline]
             fn from(error: ::ftl::CallError<#infallible>) -> Self {
                 match error {
                     ::ftl::CallError::Verb(never) => match never {},

@@ -1,5 +1,8 @@
 //! The code beside a verb.
 //!
+//! Everything that a caller's crate may link is `#[inline]`, and so is the function: then a caller's binary takes
+//! nothing out of the callee's object files but what it needs, and keeps its digest when a verb's body is edited.
+//!
 //! Which parameter is the request is not read from tokens: each parameter's type says its role, and the expansion
 //! folds the roles into `Verb::Request`. Everything that the compiler may complain about is spanned at the type that
 //! it complains about; the whole of `type Request = …;` is spanned at the first parameter, or one mistake would be
@@ -23,7 +26,9 @@ pub(crate) fn verb(verb: &Verb<'_>, item: &TokenStream) -> TokenStream {
     });
     let run = run(verb);
     let visibility = visibility(verb);
+    let inline = (!verb.is_inline).then(|| quote!(#[inline]));
     quote! {
+        #inline
         #item
         #type_beside
         #(#cfgs)*

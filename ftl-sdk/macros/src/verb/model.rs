@@ -72,6 +72,8 @@ pub(crate) struct Verb<'a> {
     pub(crate) name: String,
     pub(crate) visibility: &'a Visibility,
     pub(crate) docs: String,
+    /// Whether it says itself how it is inlined.
+    pub(crate) is_inline: bool,
     /// Whether it has a `self`, which no verb has.
     pub(crate) is_method: bool,
     /// Its `cfg` attributes, which everything beside it needs too.
@@ -100,6 +102,7 @@ impl<'a> Verb<'a> {
             name: signature.ident.unraw().to_string(),
             visibility: &function.visibility,
             docs: docs::text_of(&function.attrs),
+            is_inline: function.attrs.iter().any(|attr| attr.path().is_ident("inline")),
             is_method: signature.receiver().is_some(),
             cfgs: function.attrs.iter().filter(|attr| attr.path().is_ident("cfg")).collect(),
             params: signature.inputs.iter().enumerate().filter_map(Param::of).collect(),
