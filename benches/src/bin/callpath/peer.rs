@@ -55,7 +55,7 @@ pub(crate) fn payload() -> Payload {
     let payload = Payload {
         id: 1_234_567,
         from: "benchmark".to_owned(),
-        text: "a text of some length".to_owned(),
+        text: "a text of a certain size.".to_owned(),
         numbers: vec![1, 22, 333, 4444, 55555],
     };
     assert_eq!(serde_json::to_vec(&payload).unwrap().len(), 100);
