@@ -649,7 +649,7 @@ fn who_is_ready_commits_before_anything_is_a_crash_loop() {
     world.apply(Event::Plan);
     world.apply(Event::Plan);
     let later = world.clock().plus(TICK * 40);
-    let mut replace = |world: &mut World, attempts| {
+    let replace = |world: &mut World, attempts| {
         let key = world.desired.staying(&asked).last().unwrap().key;
         let (end, at) = (End::new(Why::Silent), world.clock());
         world.write(&Transaction::Replace { key, end, attempts, not_before: later, at });
