@@ -49,6 +49,7 @@ pub(crate) enum PlatformEvent {
     Listed { platform: PlatformName, number: ListNumber, instances: Vec<InstanceStatus> },
     Read { key: RunnerKey, exit: Exit, tail: Vec<String> },
     Purged { platform: PlatformName, key: RunnerKey },
+    Stopped { platform: PlatformName },
     Failed { platform: PlatformName, error: PlatformError },
 }
 
@@ -79,6 +80,11 @@ impl Workers {
             (name, sender)
         };
         Self(platforms.iter().map(start).collect())
+    }
+
+    /// Whether there is such a platform.
+    pub(crate) fn has(&self, platform: &PlatformName) -> bool {
+        self.0.contains_key(platform)
     }
 
     /// Gives a platform something to do; `false` when it has too much to do already.
@@ -112,17 +118,15 @@ impl Worker {
             running.spawn(async move {
                 let event = worker.carry_out(task).await;
                 drop(permit);
-                if let Some(event) = event {
-                    worker.mailbox.send(Message::Platform(event)).await;
-                }
+                worker.mailbox.send(Message::Platform(event)).await;
             });
         }
     }
 
-    async fn carry_out(&self, task: Task) -> Option<PlatformEvent> {
+    async fn carry_out(&self, task: Task) -> PlatformEvent {
         let platform = self.name.clone();
         let failed = |error| PlatformEvent::Failed { platform: platform.clone(), error };
-        let event = match task {
+        match task {
             Task::Create(spec) => {
                 let key = spec.runner;
                 match in_time("create", self.platform.create_runner(&spec)).await {
@@ -136,7 +140,7 @@ impl Worker {
             },
             Task::Stop { instance, grace } => {
                 match in_time("stop", self.platform.stop_instance(&instance, grace)).await {
-                    Ok(()) => return None,
+                    Ok(()) => PlatformEvent::Stopped { platform },
                     Err(error) => failed(error),
                 }
             }
@@ -153,8 +157,7 @@ impl Worker {
                     Err(error) => failed(error),
                 }
             }
-        };
-        Some(event)
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ftl_core::boot::Boot;
 use ftl_core::controller::ChangeSpec;
 use ftl_core::key::{ChangeId, DeploymentId, RunnerKey, Session};
-use ftl_core::platform::{Capability, InstanceSpec};
+use ftl_core::platform::{Capability, ErrorKind, InstanceSpec, PlatformError};
 use ftl_core::routing::RoutingTable;
 use ftl_core::runner::{Order, Registration, Report, Runner};
 use ftl_core::sequence::{Actor, Event};
@@ -217,9 +217,16 @@ impl Reconciler {
     fn create(&mut self, key: RunnerKey, now: Time) {
         self.observed.create_sent(&self.desired, key, now);
         let Some(slot) = self.desired.slot(key) else { return };
-        if let Some(spec) = self.instance_spec(slot) {
-            let platform = slot.target.platform.clone();
-            self.workers.give(&platform, Task::Create(Box::new(spec)));
+        let platform = slot.target.platform.clone();
+        if !self.workers.has(&platform) {
+            let message = format!("the platform `{platform}` is not configured any more");
+            let error = PlatformError::new(ErrorKind::Unsupported, message);
+            return self.observed.on_create_failed(key, &error);
+        }
+        match self.instance_spec(slot) {
+            // A worker that has too much to do already is asked again, as one that did not answer.
+            Some(spec) => drop(self.workers.give(&platform, Task::Create(Box::new(spec)))),
+            None => tracing::error!(runner = %key, "the store does not know its deployment"),
         }
     }
 
@@ -353,12 +360,16 @@ impl Reconciler {
             PlatformEvent::Listed { platform, number, instances } => {
                 self.observed.on_listed(&self.desired, &platform, number, &instances);
             }
+            // A second answer for one end tells nothing new.
+            PlatformEvent::Read { key, .. }
+                if self.desired.ended.get(&key).is_none_or(|ended| ended.full) => {}
             PlatformEvent::Read { key, exit, tail } => {
                 self.write(&Transaction::Record { key, exit, tail }).await?;
             }
             PlatformEvent::Purged { platform, key } => {
                 self.observed.on_purged(&self.desired, &platform, key);
             }
+            PlatformEvent::Stopped { platform } => self.observed.on_wake(&platform),
             PlatformEvent::Failed { platform, error } => {
                 tracing::warn!(%platform, error = &error as &dyn std::error::Error, "a platform failed");
                 self.observed.on_platform_failed(&error);
