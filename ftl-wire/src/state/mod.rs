@@ -249,8 +249,8 @@ impl State {
     /// `written`: bytes that the kernel has accepted. What is not wholly accepted was never read by anybody.
     pub(crate) fn die(&mut self, closed: Closed, written: u64, effects: &mut Effects) {
         self.out.note_written(written);
-        let (name, accepted) = (self.peer_name.clone(), self.peer_accepted.unwrap_or(u64::MAX));
-        self.opened.end_where(|orphan| Some(fate_of(orphan, written, accepted, &name, &closed)), effects);
+        let name = self.peer_name.clone();
+        self.opened.end_where(|orphan| Some(fate_of(orphan, written, &name, &closed)), effects);
         for (_, how) in self.served.end_all() {
             effects.cancelled(how, true);
         }
@@ -266,11 +266,10 @@ impl State {
 }
 
 /// How a call ends whose connection died.
-fn fate_of(orphan: &Orphan, written: u64, accepted: u64, peer: &str, closed: &Closed) -> End {
-    if orphan.number > accepted {
-        let message = format!("{peer} drained before it read the call");
-        Refused::new(Reason::DRAINING, Code::Unavailable, message).into()
-    } else if orphan.end > written {
+///
+/// Calls that the peer will not read are not among them: its GOAWAY has ended those already.
+fn fate_of(orphan: &Orphan, written: u64, peer: &str, closed: &Closed) -> End {
+    if orphan.end > written {
         let message = format!("the connection to {peer} ended before the call was sent: {closed}");
         Refused::new(Reason::LEG_LOST, Code::Unavailable, message).into()
     } else {

@@ -312,6 +312,44 @@ mod tests {
         assert_eq!(served.open(), 1);
     }
 
+    fn leg() -> Leg {
+        let (peer, terms) = (crate::connection::Peer::Controller, crate::frame::Terms::default());
+        crate::shared::Shared::new(crate::shared::Established {
+            peer,
+            origin: String::new(),
+            acceptor: false,
+            terms,
+        })
+    }
+
+    /// An answer on the wrong caller is the worst that can happen here: connection, id and generation must all fit.
+    #[test]
+    fn an_answer_finds_only_the_call_that_it_belongs_to() {
+        let (right, wrong) = (leg(), leg());
+        let (here, there) = (id(2, 5), StreamId::new(true, 3, 9));
+        let mut served = Served::new(false);
+        served.begin(here).unwrap();
+        served.work(here, Worker::There(right.clone()));
+        assert!(!served.end_there(here, &wrong, Some(there)), "not known there yet, and not theirs");
+        assert!(served.relayed(here, there).is_none());
+        assert!(!served.end_there(here, &wrong, Some(there)));
+        assert!(!served.end_there(here, &right, Some(StreamId::new(true, 4, 9))), "a later call there");
+        assert!(!served.end_there(here, &right, None));
+        assert!(!served.end_there(id(1, 5), &right, Some(there)), "an earlier call here");
+        assert!(served.end_there(here, &right, Some(there)));
+        assert!(!served.end_there(here, &right, Some(there)), "once");
+    }
+
+    #[test]
+    fn a_call_that_is_cancelled_before_it_has_an_id_there_is_cancelled_there_then() {
+        let mut served = Served::new(false);
+        served.begin(id(1, 0)).unwrap();
+        served.work(id(1, 0), Worker::There(leg()));
+        assert!(matches!(served.cancel(id(1, 0)), Ok(Cancelled::Nothing)));
+        assert!(served.relayed(id(1, 0), StreamId::new(true, 1, 0)).is_some());
+        assert_eq!(served.open(), 1, "its end still comes");
+    }
+
     #[test]
     fn the_deadline_ends_a_call_once() {
         let mut served = Served::new(false);
