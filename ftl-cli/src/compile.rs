@@ -1,6 +1,7 @@
 //! Builds modules: one cargo run for all of them, and each module's schema from its own binary.
 
 use std::collections::HashMap;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -11,9 +12,10 @@ use ftl_core::artefact::{Artefact, Manifest, Mode};
 use ftl_core::digest::{Digest, Hasher};
 use ftl_core::name::{ModuleName, TargetTriple};
 use ftl_core::schema::Module;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::error::CliError;
@@ -87,9 +89,9 @@ async fn cargo_build(
         CliError::failed("cargo cannot be run").because(error).hint("install Rust: ftl builds with cargo")
     };
     command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().map_err(cannot)?;
+    let mut cargo = Cargo::start(command).map_err(cannot)?;
     let mut binaries = HashMap::new();
-    if let Some(stdout) = child.stdout.take() {
+    if let Some(stdout) = cargo.child.stdout.take() {
         let mut lines = BufReader::new(stdout).lines();
         while let Some(line) = lines.next_line().await.map_err(cannot)? {
             if let Ok(Message::CompilerArtifact(artefact)) = serde_json::from_str(&line)
@@ -99,12 +101,40 @@ async fn cargo_build(
             }
         }
     }
-    let status = child.wait().await.map_err(cannot)?;
+    let status = cargo.child.wait().await.map_err(cannot)?;
     if status.success() {
         Ok(binaries)
     } else {
         Err(CliError::failed("the modules do not compile")
             .hint("cargo's messages above say where; nothing was deployed"))
+    }
+}
+
+/// A running cargo. Dropping it ends it, and the compilers that it started.
+struct Cargo {
+    child: Child,
+    /// Of cargo alone. None at a terminal: there ^C reaches all of them, and a group of its own could ask for no password.
+    group: Option<Pid>,
+}
+
+impl Cargo {
+    fn start(mut command: Command) -> std::io::Result<Self> {
+        let alone = !std::io::stdin().is_terminal();
+        if alone {
+            command.process_group(0);
+        }
+        let child = command.spawn()?;
+        let group = child.id().filter(|_| alone).and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        Ok(Self { child, group })
+    }
+}
+
+impl Drop for Cargo {
+    fn drop(&mut self) {
+        // Only while cargo is not reaped: afterwards the number may belong to somebody else.
+        if let (Some(_), Some(group)) = (self.child.id(), self.group) {
+            let _ = kill_process_group(group, Signal::TERM);
+        }
     }
 }
 

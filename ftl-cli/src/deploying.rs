@@ -9,10 +9,10 @@ use ftl_core::controller::{BoxStream, ChangeSpec, ChangeState, ChangeStatus, Mod
 use ftl_core::digest::Digest;
 use ftl_core::key::ChangeId;
 use ftl_core::name::{ChangeRequest, PlatformName};
-use ftl_core::{Controller, ControllerError, Operator};
+use ftl_core::{Code, Controller, ControllerError, Operator};
 use futures_util::stream;
 use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::compile::Built;
 use crate::error::CliError;
@@ -24,6 +24,9 @@ use crate::output::Output;
 const READ_BYTES: usize = 256 << 10;
 /// How much longer than the change's own deadline its outcome is waited for: the Controller is to say it, not we.
 const OUTCOME_MARGIN: Duration = Duration::from_secs(5);
+
+/// Pause before a Controller that did not answer is asked again.
+const INSIST_PAUSE: Duration = Duration::from_millis(200);
 
 /// What a deploy did.
 #[derive(Clone, Debug)]
@@ -95,6 +98,25 @@ fn chunks(file: tokio::fs::File) -> BoxStream<std::io::Result<bytes::Bytes>> {
     }))
 }
 
+/// Asks again while the Controller does not answer, as one that is started anew does not: nothing that is asked here does
+/// anything twice.
+async fn insist<T>(
+    deadline: Instant,
+    ask: impl AsyncFn() -> Result<T, ControllerError>,
+) -> Result<T, ControllerError> {
+    loop {
+        match ask().await {
+            Err(ControllerError::Failed(failure))
+                if matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded)
+                    && Instant::now() < deadline =>
+            {
+                sleep(INSIST_PAUSE).await;
+            }
+            answered => return answered,
+        }
+    }
+}
+
 /// Asks for the change until it is acknowledged: the request id makes repeating harmless.
 async fn apply(client: &Client, wanted: Vec<Wanted>, timeout: Duration) -> Result<ChangeId, CliError> {
     let request: ChangeRequest = uuid::Uuid::now_v7()
@@ -103,10 +125,7 @@ async fn apply(client: &Client, wanted: Vec<Wanted>, timeout: Duration) -> Resul
         .map_err(|error| CliError::failed("no request id could be made").because(error))?;
     let mut change = ChangeSpec::new(request, wanted);
     change.deadline = Some(timeout);
-    match client.apply(change.clone()).await {
-        Err(ControllerError::Failed(_)) => Ok(client.apply(change).await?),
-        answered => Ok(answered?),
-    }
+    Ok(insist(Instant::now() + timeout, async || client.apply(change.clone()).await).await?)
 }
 
 async fn wait(
@@ -120,10 +139,13 @@ async fn wait(
     let mut seen = 0;
     let mut told: HashMap<String, String> = HashMap::new();
     loop {
-        let status = match timeout_at(deadline, client.change_status(change, seen)).await {
-            Ok(status) => status?,
-            Err(_) => return Err(overdue(change, timeout)),
-        };
+        let status =
+            match timeout_at(deadline, insist(deadline, async || client.change_status(change, seen).await))
+                .await
+            {
+                Ok(status) => status?,
+                Err(_) => return Err(overdue(change, timeout)),
+            };
         for module in &status.modules {
             if module.ready >= module.desired {
                 ready(module);

@@ -15,6 +15,9 @@ pub(crate) const FOLDER: &str = ".ftl";
 /// Where a running `ftl dev` says where it answers.
 const DEV_FILE: &str = "dev.json";
 
+/// Held by a Controller in its data directory.
+pub(crate) const LOCK: &str = "lock";
+
 /// What a running `ftl dev` leaves for other commands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DevFile {
@@ -36,8 +39,15 @@ impl DevFile {
     pub(crate) fn live(root: &Path) -> Option<Self> {
         let text = std::fs::read(Self::path(root)).ok()?;
         let file: Self = serde_json::from_slice(&text).ok()?;
-        is_running(file.pid).then_some(file)
+        // Numbers of processes are used again; the lock of its directory ends with it.
+        let held = file.token_file.parent().is_some_and(|data| is_held(&data.join(LOCK)));
+        (held && is_running(file.pid)).then_some(file)
     }
+}
+
+/// Whether a process holds this lock.
+pub(crate) fn is_held(lock: &Path) -> bool {
+    std::fs::File::open(lock).is_ok_and(|lock| lock.try_lock_shared().is_err())
 }
 
 /// Whether a process runs.
@@ -116,10 +126,16 @@ fn read_token(path: &Path) -> Result<String, CliError> {
 mod tests {
     use super::*;
 
-    fn write_dev(root: &Path, pid: u32) {
-        let file = DevFile { url: "http://127.0.0.1:1".into(), pid, token_file: "/t".into() };
-        std::fs::create_dir_all(root.join(FOLDER)).unwrap();
+    /// What a running `dev` leaves, and the lock that it holds.
+    fn write_dev(root: &Path, pid: u32) -> (PathBuf, std::fs::File) {
+        let data = root.join(FOLDER).join("dev-1");
+        std::fs::create_dir_all(&data).unwrap();
+        let token_file = data.join("token");
+        let file = DevFile { url: "http://127.0.0.1:1".into(), pid, token_file: token_file.clone() };
         std::fs::write(DevFile::path(root), serde_json::to_vec(&file).unwrap()).unwrap();
+        let lock = std::fs::File::create(data.join(LOCK)).unwrap();
+        lock.lock().unwrap();
+        (token_file, lock)
     }
 
     #[test]
@@ -130,8 +146,8 @@ mod tests {
         std::fs::write(root.path().join(FILE), "[controller]\nurl = \"http://127.0.0.1:2\"\n").unwrap();
         let none = EndpointArgs::default();
         assert_eq!(none.resolve(&below).unwrap().0, "http://127.0.0.1:2");
-        write_dev(root.path(), std::process::id());
-        assert_eq!(none.resolve(&below).unwrap(), ("http://127.0.0.1:1".into(), Some("/t".into())));
+        let (token, _lock) = write_dev(root.path(), std::process::id());
+        assert_eq!(none.resolve(&below).unwrap(), ("http://127.0.0.1:1".into(), Some(token)));
         let flag = EndpointArgs { controller: Some("http://127.0.0.1:3".into()), token_file: None };
         assert_eq!(flag.resolve(&below).unwrap().0, "http://127.0.0.1:3");
     }
@@ -141,7 +157,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
-        write_dev(root.path(), child.id());
-        assert!(DevFile::live(root.path()).is_none());
+        let (_, lock) = write_dev(root.path(), child.id());
+        assert!(DevFile::live(root.path()).is_none(), "its process is gone");
+        drop(lock);
+        let (_, lock) = write_dev(root.path(), std::process::id());
+        assert!(DevFile::live(root.path()).is_some());
+        drop(lock);
+        assert!(DevFile::live(root.path()).is_none(), "its number is another process's now");
     }
 }

@@ -21,8 +21,11 @@ pub(crate) struct CliError {
     retryable: bool,
     source: Option<Box<dyn Error + Send + Sync>>,
     /// What to print on standard output all the same: the error that a verb returned.
-    pub(crate) data: Option<Value>,
+    pub(crate) data: Option<String>,
 }
+
+/// Nobody reads what the command prints.
+const UNREAD: &str = "unread";
 
 impl CliError {
     pub(crate) fn new(exit: Exit, code: &'static str, message: impl Into<String>) -> Self {
@@ -43,6 +46,20 @@ impl CliError {
     /// Something failed.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self::new(Exit::Failed, "failed", message)
+    }
+
+    /// Whoever read what the command prints has enough: it ends, and there is nothing to tell.
+    pub(crate) fn unread() -> Self {
+        Self::new(Exit::Ok, UNREAD, "nobody reads what is printed")
+    }
+
+    pub(crate) fn is_unread(&self) -> bool {
+        self.code == UNREAD
+    }
+
+    /// Somebody pressed ^C, or asked the command to end otherwise.
+    pub(crate) fn interrupted(hint: impl Into<String>) -> Self {
+        Self::new(Exit::Interrupted, "interrupted", "interrupted").hint(hint)
     }
 
     /// The command makes no sense as it was given.
@@ -66,7 +83,7 @@ impl CliError {
     }
 
     /// The error that a verb returned.
-    pub(crate) fn verb_error(verb: &VerbRef, data: Value) -> Self {
+    pub(crate) fn verb_error(verb: &VerbRef, data: String) -> Self {
         let mut error =
             Self::new(Exit::VerbError, "verb_error", format!("`{verb}` returned its error")).of_verb(verb);
         error.data = Some(data);

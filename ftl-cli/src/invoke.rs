@@ -6,6 +6,7 @@ use ftl_client::Client;
 use ftl_core::name::{RequestId, VerbRef};
 use ftl_core::schema::{Definition, Fields, Module, Shape, Type, Visibility};
 use ftl_core::{Body, Call, CallError, Head, VerbService};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -13,10 +14,11 @@ use crate::error::CliError;
 use crate::exit::Exit;
 
 /// A verb and its request.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Invocation {
     pub(crate) verb: VerbRef,
-    pub(crate) request: Value,
+    /// In JSON.
+    request: String,
 }
 
 impl Invocation {
@@ -29,22 +31,26 @@ impl Invocation {
 
     /// Reads the request in JSON5.
     pub(crate) fn new(verb: VerbRef, request: &str) -> Result<Self, CliError> {
-        let request = json5::from_str(request).map_err(|error| {
+        // What is JSON already is sent as it stands: no number in it loses a digit.
+        if serde_json::from_str::<IgnoredAny>(request).is_ok() {
+            return Ok(Self { verb, request: request.to_owned() });
+        }
+        let request: Value = json5::from_str(request).map_err(|error| {
             CliError::new(Exit::Usage, "invalid_json", format!("the request is no JSON5: {error}"))
                 .of_verb(&verb)
                 .hint(format!("quote it for the shell: ftl call {verb} '{{field: \"value\"}}'"))
         })?;
-        Ok(Self { verb, request })
+        Ok(Self { verb, request: request.to_string() })
     }
 
     /// Calls the verb and waits for its reply.
-    pub(crate) async fn send(&self, client: &Client, timeout: Duration) -> Result<Value, CliError> {
+    pub(crate) async fn send(&self, client: &Client, timeout: Duration) -> Result<String, CliError> {
         let request: RequestId = uuid::Uuid::now_v7()
             .to_string()
             .parse()
             .map_err(|error| CliError::failed("no request id could be made").because(error))?;
         let head = Head::new(self.verb.clone(), request, Instant::now() + timeout);
-        match client.call(Call::new(head, Body::once(self.request.to_string()))).await {
+        match client.call(Call::new(head, Body::once(self.request.clone()))).await {
             Ok(reply) => read(reply.body.bytes(), &self.verb),
             Err(CallError::Verb(body)) => {
                 Err(CliError::verb_error(&self.verb, read(body.bytes(), &self.verb)?))
@@ -54,8 +60,12 @@ impl Invocation {
     }
 }
 
-fn read(bytes: &[u8], verb: &VerbRef) -> Result<Value, CliError> {
-    serde_json::from_slice(bytes)
+/// An answer as it came, in one line.
+fn read(bytes: &[u8], verb: &VerbRef) -> Result<String, CliError> {
+    // A line can end between two parts of JSON text, and never within one.
+    let text = str::from_utf8(bytes).unwrap_or_default().replace(['\n', '\r'], " ");
+    serde_json::from_str::<IgnoredAny>(&text)
+        .map(|_| text.trim().to_owned())
         .map_err(|error| CliError::failed("the answer is no JSON").because(error).of_verb(verb))
 }
 
@@ -118,14 +128,26 @@ fn sample_definition(module: &Module, definition: &Definition, depth: usize) -> 
 mod tests {
     use super::*;
     use ftl_core::schema::{Field, Verb};
-    use serde_json::json;
 
     #[test]
     fn calls_are_read_as_people_write_them() {
         let call = Invocation::parse("greeter.hello {name: 'Ada', }").unwrap();
-        assert_eq!((call.verb.to_string().as_str(), call.request), ("greeter.hello", json!({"name": "Ada"})));
-        assert_eq!(Invocation::parse("clock.now").unwrap().request, json!(null));
+        assert_eq!(
+            (call.verb.to_string().as_str(), call.request.as_str()),
+            ("greeter.hello", r#"{"name":"Ada"}"#)
+        );
+        assert_eq!(Invocation::parse("clock.now").unwrap().request, "null");
         assert_eq!(Invocation::parse("greeter").unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn no_number_and_no_order_is_changed() {
+        let text = r#"{"b":340282366920938463463374607431768211455,"a":1e400}"#;
+        assert_eq!(Invocation::parse(&format!("a.b {text}")).unwrap().request, text);
+        let verb: VerbRef = "a.b".parse().unwrap();
+        assert_eq!(read(text.as_bytes(), &verb).unwrap(), text);
+        assert_eq!(read(b"{\n \"a\": \"\\n\"\n}\n", &verb).unwrap(), "{  \"a\": \"\\n\" }");
+        assert!(read(b"{", &verb).is_err());
     }
 
     #[test]

@@ -33,10 +33,15 @@ pub(crate) fn start(default: LevelFilter) -> Result<(), CliError> {
     });
     // The file gets everything that is asked for; standard error leaves out the sequences, which are for tests.
     let people = targets.clone().with_target(ftl_core::sequence::TARGET, LevelFilter::OFF);
-    let stderr =
-        tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr).with_filter(people);
+    // A log that nobody can read must not end the process: by itself, the layer would complain there, and panic.
+    let people_layer = tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
+    let stderr = people_layer.with_filter(people);
     let json = file.transpose()?.map(|file| {
-        tracing_subscriber::fmt::layer().json().with_writer(Mutex::new(file)).with_filter(targets)
+        let layer = tracing_subscriber::fmt::layer().json().with_writer(Mutex::new(file));
+        layer.log_internal_errors(false).with_filter(targets)
     });
     // A second start in one process changes nothing, and there is none.
     let _ = tracing_subscriber::registry().with(stderr).with(json).try_init();

@@ -23,13 +23,14 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::app::App;
+use crate::error::CliError;
 use crate::exit::Exit;
-use crate::output::Output;
+use crate::output::{Format, Output};
 
 fn main() -> ExitCode {
     let app = match App::try_parse() {
         Ok(app) => app,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(error),
     };
     let output = Output::new(app.format);
     match commands::run(app, output) {
@@ -42,8 +43,17 @@ fn main() -> ExitCode {
 }
 
 /// What clap refuses is wrong usage; what it was asked to print is not.
-fn refuse(error: &clap::Error) -> ExitCode {
-    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    let _ = error.print();
-    if asked { Exit::Ok.into() } else { Exit::Usage.into() }
+fn refuse(error: clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print();
+        return Exit::Ok.into();
+    }
+    match Format::asked_for(std::env::args_os()) {
+        Format::Text => drop(error.print()),
+        Format::Json => {
+            let text = error.render().to_string();
+            Output::new(Format::Json).error(&CliError::usage(text.trim_start_matches("error: ").trim()));
+        }
+    }
+    Exit::Usage.into()
 }

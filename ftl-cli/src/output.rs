@@ -1,7 +1,7 @@
 //! The only place that prints: data on standard output, everything else on standard error.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is where printing is")]
-
+use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, Write};
 
 use serde_json::Value;
@@ -18,6 +18,16 @@ pub(crate) enum Format {
     Json,
 }
 
+impl Format {
+    /// What a command line asks for that cannot be read as a whole.
+    pub(crate) fn asked_for(arguments: impl Iterator<Item = OsString>) -> Self {
+        let arguments: Vec<OsString> = arguments.collect();
+        let json = arguments.windows(2).any(|pair| pair[0] == "--format" && pair[1] == "json")
+            || arguments.iter().any(|argument| argument == "--format=json");
+        if json { Self::Json } else { Self::Text }
+    }
+}
+
 /// Prints in one format.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
@@ -30,42 +40,55 @@ impl Output {
     }
 
     /// Data for programs and people alike: one line of JSON.
-    pub(crate) fn data(self, value: &Value) {
-        line(&value.to_string());
+    ///
+    /// # Errors
+    /// When it cannot be written: an answer that nobody got is no success.
+    pub(crate) fn data(self, value: &(impl Display + ?Sized)) -> Result<(), CliError> {
+        let mut stdout = io::stdout().lock();
+        writeln!(stdout, "{value}").and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+            // `ftl logs -f | head` is no error, and no reason to go on.
+            io::ErrorKind::BrokenPipe => CliError::unread(),
+            _ => CliError::failed("standard output cannot be written").because(error),
+        })
     }
 
     /// A result: text for people, an object for programs.
-    pub(crate) fn result(self, text: &str, value: &Value) {
+    ///
+    /// # Errors
+    /// As [`Output::data`].
+    pub(crate) fn result(self, text: &str, value: &Value) -> Result<(), CliError> {
         match self.format {
-            Format::Text => line(text),
-            Format::Json => line(&value.to_string()),
+            Format::Text => self.data(text),
+            Format::Json => self.data(value),
         }
     }
 
     /// What is going on, for people; nothing for programs.
     pub(crate) fn note(self, text: &str) {
         if self.format == Format::Text {
-            eprintln!("{text}");
+            say(&text);
         }
     }
 
     /// What went wrong.
     pub(crate) fn error(self, error: &CliError) {
+        if error.is_unread() {
+            return;
+        }
         if let Some(data) = &error.data {
-            self.data(data);
+            // The error below is told all the same.
+            let _ = self.data(data);
         }
         match self.format {
-            Format::Text => eprintln!("{error}"),
-            Format::Json => eprintln!("{}", error.to_json()),
+            Format::Text => say(error),
+            Format::Json => say(&error.to_json()),
         }
     }
 }
 
-fn line(text: &str) {
-    let mut stdout = io::stdout().lock();
-    // Whoever reads us may have enough: `ftl logs | head` is no error.
-    let _ = writeln!(stdout, "{text}");
-    let _ = stdout.flush();
+/// A line on standard error. Nobody may be listening there, and that is his choice.
+fn say(text: &impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Columns of text, each as wide as its widest cell.

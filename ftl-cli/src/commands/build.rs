@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::app::BuildArgs;
+use crate::commands::unless_interrupted;
 use crate::compile::{self, Built};
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -10,10 +11,12 @@ use crate::output::{Output, table};
 use crate::workspace::Project;
 
 pub(super) async fn run(args: &BuildArgs, output: Output) -> Result<Exit, CliError> {
-    let built = compile::build(&Project::find(&args.path)?, args.release).await?;
+    let project = Project::find(&args.path)?;
+    let built =
+        unless_interrupted(compile::build(&project, args.release), "nothing was built to its end").await?;
     let rows: Vec<Vec<String>> = built.iter().map(row).collect();
     let modules: Vec<Value> = built.iter().map(Built::to_json).collect();
-    output.result(&table(&rows), &json!({ "modules": modules }));
+    output.result(&table(&rows), &json!({ "modules": modules }))?;
     Ok(Exit::Ok)
 }
 

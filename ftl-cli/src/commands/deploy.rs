@@ -5,6 +5,7 @@ use ftl_core::controller::ModuleStatus;
 use serde_json::json;
 
 use crate::app::DeployArgs;
+use crate::commands::unless_interrupted;
 use crate::compile;
 use crate::deploying::{Deployed, deploy};
 use crate::error::CliError;
@@ -13,11 +14,15 @@ use crate::manifest::Manifest;
 use crate::output::{Output, table};
 use crate::workspace::Project;
 
+/// What an interrupted deploy leaves.
+const REMAINS: &str = "what was asked for goes on, and what served serves on until all of it is ready: `ftl ps` shows how far it is";
+
 pub(super) async fn run(args: DeployArgs, client: Client, output: Output) -> Result<Exit, CliError> {
     let project = Project::find(&args.path)?;
     let manifest = Manifest::read(&project.root)?;
-    let built = compile::build(&project, args.release).await?;
-    let deployed = deploy(&client, &built, &manifest, &args.platform, args.timeout, output).await?;
+    let built = unless_interrupted(compile::build(&project, args.release), "nothing was deployed").await?;
+    let deploying = deploy(&client, &built, &manifest, &args.platform, args.timeout, output);
+    let deployed = unless_interrupted(deploying, REMAINS).await?;
     output.result(
         &text(&deployed),
         &json!({
@@ -25,7 +30,7 @@ pub(super) async fn run(args: DeployArgs, client: Client, output: Output) -> Res
             "uploaded_bytes": deployed.uploaded_bytes,
             "modules": deployed.modules,
         }),
-    );
+    )?;
     Ok(Exit::Ok)
 }
 

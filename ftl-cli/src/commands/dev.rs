@@ -1,7 +1,7 @@
 //! `ftl dev`: build a project, run it here, serve it until ^C. Leaves nothing behind.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ use ftl_core::name::ModuleName;
 use serde_json::json;
 
 use crate::app::DevArgs;
-use crate::commands::asked_to_end;
+use crate::commands::Requests;
 use crate::compile::{self, Built};
 use crate::deploying::{Deployed, deploy};
-use crate::endpoint::{DevFile, FOLDER, is_running};
+use crate::endpoint::{DevFile, FOLDER, LOCK, is_held, is_running};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::invoke::{Invocation, example};
@@ -36,15 +36,18 @@ pub(super) async fn run(args: DevArgs, output: Output) -> Result<Exit, CliError>
     let calls = args.call.iter().map(|call| Invocation::parse(call)).collect::<Result<Vec<_>, _>>()?;
     let project = Project::find(&args.path)?;
     let manifest = Manifest::read(&project.root)?;
+    let mut requests = Requests::watch()?;
     let folder = DevFolder::make(&project.root)?;
     let admin = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), ADMIN_PORT);
     let mut serving = Serving::start(&folder.data, Listen { admin, or_free: true, ingress: None }).await?;
     let dev = Dev { project, manifest, args, output, url: serving.url(), client: serving.client()? };
     let token = serving.handle.token_path().to_owned();
     let outcome = tokio::select! {
-        outcome = dev.live(&folder, &token, &calls) => outcome,
-        exit = asked_to_end() => Ok(exit),
+        // First, so that a request that came early builds nothing.
+        biased;
+        exit = requests.asked_to_end() => Ok(exit),
         error = serving.ended() => return Err(error),
+        outcome = dev.live(&folder, &token, &calls) => outcome,
     };
     let stopped = serving.stop().await;
     drop(folder);
@@ -75,17 +78,17 @@ impl Dev {
         self.output.note(&summary(&built, &deployed));
         folder.announce(&self.url, token)?;
         if calls.is_empty() {
-            self.announce(&built, token, start.elapsed());
-            self.watch(&deployed.modules).await
+            self.announce(&built, token, start.elapsed())?;
+            self.watch(&deployed.modules, || folder.announce(&self.url, token)).await
         } else {
             for call in calls {
-                self.output.data(&call.send(&self.client, CALL_TIMEOUT).await?);
+                self.output.data(&call.send(&self.client, CALL_TIMEOUT).await?)?;
             }
             Ok(Exit::Ok)
         }
     }
 
-    fn announce(&self, built: &[Built], token: &Path, took: Duration) {
+    fn announce(&self, built: &[Built], token: &Path, took: Duration) -> Result<(), CliError> {
         let modules: Vec<_> = built.iter().map(|module| module.spec.schema.clone()).collect();
         if self.output.format == Format::Json {
             let modules: Vec<_> = built.iter().map(Built::to_json).collect();
@@ -94,43 +97,48 @@ impl Dev {
                 "controller": self.url,
                 "token_file": token,
                 "modules": modules,
-            }));
+            }))?;
         }
         let took = format!("ready in {:.1} s", took.as_secs_f64());
         let hint =
             example(&modules).map(|call| format!(" — in another terminal: {} call {call}       ", myself()));
         self.output.note(&format!("{took}{} (^C stops everything)", hint.unwrap_or_default()));
+        Ok(())
     }
 
-    /// Says what somebody else deployed, until the end.
-    async fn watch(&self, modules: &[ModuleStatus]) -> Result<Exit, CliError> {
+    /// Says what somebody else deployed, until the end; and that it is there, when another `dev` was first and has ended.
+    async fn watch(
+        &self,
+        modules: &[ModuleStatus],
+        announce: impl Fn() -> Result<(), CliError>,
+    ) -> Result<Exit, CliError> {
         let mut known: HashMap<ModuleName, (DeploymentId, u32)> = modules.iter().map(entry).collect();
         loop {
             tokio::time::sleep(LOOK).await;
+            announce()?;
             let Ok(modules) = self.client.status().await else { continue };
             for module in modules.iter().filter(|module| module.ready >= module.desired) {
                 let (name, now) = entry(module);
                 let before = known.insert(name, now.clone());
                 if before.as_ref().is_none_or(|before| before.0 != now.0) {
-                    self.tell(module, "deployed");
+                    self.tell(module, "deployed")?;
                 } else if before.as_ref().is_some_and(|before| before.1 != now.1) {
-                    self.tell(module, "restarted");
+                    self.tell(module, "restarted")?;
                 }
             }
         }
     }
 
-    fn tell(&self, module: &ModuleStatus, what: &str) {
+    fn tell(&self, module: &ModuleStatus, what: &str) -> Result<(), CliError> {
         let error = module.last_error.as_deref().filter(|_| what == "restarted");
         let error = error.map(|error| format!(" after: {error}")).unwrap_or_default();
         match self.output.format {
-            Format::Text => self.output.note(&format!(
-                "{}   {what}   {}/{} ready   {}{error}",
-                module.module,
-                module.ready,
-                module.desired,
-                module.deployment.short()
-            )),
+            Format::Text => {
+                let (name, ready, desired) = (&module.module, module.ready, module.desired);
+                let deployment = module.deployment.short();
+                self.output.note(&format!("{name}   {what}   {ready}/{desired} ready   {deployment}{error}"));
+                Ok(())
+            }
             Format::Json => self.output.data(&json!({"event": what, "module": module})),
         }
     }
@@ -209,7 +217,8 @@ fn remove_left_over(folder: &Path) {
         let pid =
             name.to_str().and_then(|name| name.strip_prefix("dev-")).and_then(|pid| pid.parse::<u32>().ok());
         let Some(pid) = pid else { continue };
-        let unlocked = File::open(entry.path().join("lock")).is_ok_and(|lock| lock.try_lock().is_ok());
+        let lock = entry.path().join(LOCK);
+        let unlocked = lock.exists() && !is_held(&lock);
         if unlocked || !is_running(pid) {
             let _ = fs::remove_dir_all(entry.path());
         }

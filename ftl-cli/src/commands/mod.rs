@@ -13,6 +13,7 @@ mod serve;
 use std::future::Future;
 
 use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 
 use crate::app::{App, Command};
@@ -44,30 +45,50 @@ pub(crate) fn run(app: App, output: Output) -> Result<Exit, CliError> {
             output.result(
                 &format!("ftl {version}"),
                 &json!({"version": version, "target": env!("FTL_TARGET")}),
-            );
+            )?;
             Ok(Exit::Ok)
         }
         Command::Runner => runner::run(),
     }
 }
 
-/// Runs a command that waits, and ends it when somebody presses ^C.
+/// Runs a command that waits.
 fn block_on<T>(command: impl Future<Output = T>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| CliError::failed("no runtime could be started").because(error))?;
     Ok(runtime.block_on(command))
 }
 
-/// Resolves when this process is asked to end.
-pub(crate) async fn asked_to_end() -> Exit {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
+/// Requests to end. From its making on, none ends the process by itself.
+struct Requests {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Requests {
+    fn watch() -> Result<Self, CliError> {
+        let watch =
+            |kind| signal(kind).map_err(|error| CliError::failed("signals cannot be watched").because(error));
+        Ok(Self { term: watch(SignalKind::terminate())?, interrupt: watch(SignalKind::interrupt())? })
+    }
+
+    /// Resolves when this process is asked to end.
+    async fn asked_to_end(&mut self) -> Exit {
+        tokio::select! {
+            _ = self.term.recv() => Exit::Ok,
+            _ = self.interrupt.recv() => Exit::Interrupted,
+        }
+    }
+}
+
+/// Does it, unless somebody asks the process to end before; then `remains` says what there is to know.
+async fn unless_interrupted<T>(
+    work: impl Future<Output = Result<T, CliError>>,
+    remains: &str,
+) -> Result<T, CliError> {
+    let mut requests = Requests::watch()?;
     tokio::select! {
-        _ = term.recv() => Exit::Ok,
-        _ = interrupt.recv() => Exit::Interrupted,
+        done = work => done,
+        _ = requests.asked_to_end() => Err(CliError::interrupted(remains)),
     }
 }

@@ -11,7 +11,7 @@ use crate::output::{Output, table};
 
 pub(super) async fn run(client: Client, output: Output) -> Result<Exit, CliError> {
     let modules = client.status().await?;
-    output.result(&text(&modules), &json!({ "modules": modules }));
+    output.result(&text(&modules), &json!({ "modules": modules }))?;
     Ok(Exit::Ok)
 }
 

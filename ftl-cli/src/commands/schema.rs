@@ -26,6 +26,6 @@ pub(super) async fn run(command: SchemaCommand, client: Client, output: Output) 
         schemas.retain(|schema| schema.name == wanted);
     }
     let text: Vec<String> = schemas.iter().map(Module::to_text).collect();
-    output.result(text.join("\n").trim_end(), &json!({ "modules": schemas }));
+    output.result(text.join("\n").trim_end(), &json!({ "modules": schemas }))?;
     Ok(Exit::Ok)
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::app::ServeArgs;
-use crate::commands::asked_to_end;
+use crate::commands::Requests;
 use crate::endpoint::default_data;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -15,17 +15,18 @@ pub(super) async fn run(args: ServeArgs, output: Output) -> Result<Exit, CliErro
         CliError::usage("there is no home directory for the Controller's state")
             .hint("name a folder with --data")
     })?;
+    let mut requests = Requests::watch()?;
     let listen = Listen { admin: args.listen, or_free: false, ingress: args.ingress };
     let mut serving = Serving::start(&data, listen).await?;
     let (url, token) = (serving.url(), serving.handle.token_path().to_owned());
     match output.format {
         Format::Text => output.note(&format!("controller {url} · token {} · ^C stops it", token.display())),
         Format::Json => {
-            output.data(&json!({"controller": url, "token_file": token, "pid": std::process::id()}))
+            output.data(&json!({"controller": url, "token_file": token, "pid": std::process::id()}))?;
         }
     }
     tokio::select! {
-        exit = asked_to_end() => {
+        exit = requests.asked_to_end() => {
             serving.stop().await?;
             Ok(exit)
         }
