@@ -6,7 +6,7 @@ use std::time::Duration;
 
 ftl::module! {
     /// Leaves a trace of each run.
-    verbs: [note, sleep]
+    verbs: [note, sleep, repeat, say]
 }
 
 /// What to note.
@@ -45,4 +45,17 @@ pub async fn note(request: NoteRequest) -> Result<(), NoteError> {
 #[ftl::verb]
 pub async fn sleep(pause_ms: u64) {
     tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+}
+
+/// A text of so many letters.
+#[ftl::verb]
+pub async fn repeat(letters: u32) -> String {
+    "x".repeat(letters as usize)
+}
+
+/// Writes a line to standard output.
+#[ftl::verb]
+#[allow(clippy::print_stdout, reason = "its output is what is tested")]
+pub async fn say(text: String) {
+    println!("{text}");
 }
