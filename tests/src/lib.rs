@@ -13,6 +13,7 @@
 
 pub mod binary;
 pub mod processes;
+pub mod project;
 pub mod running;
 pub mod sandbox;
 

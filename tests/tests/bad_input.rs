@@ -5,7 +5,6 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
 use std::time::Duration;
 
 use ftl_core::artefact::{Artefact, Manifest, Mode};
@@ -14,6 +13,7 @@ use ftl_core::schema::Module;
 use ftl_core::{Controller, ControllerError, DeploymentSpec, Digest, Operator};
 use rustix::process::Signal;
 use tests::binary::root;
+use tests::project::workspace;
 use tests::{Answer, Sandbox};
 
 #[track_caller]
@@ -283,25 +283,6 @@ fn no_controller_is_there() {
     refused(sandbox.run(&["runner"]), 64, &["started by a platform, not by hand"]);
     refused(sandbox.run(&["serve", "--listen", "0.0.0.0:0"]), 1, &["no loopback address"]);
     sandbox.finish();
-}
-
-/// A workspace of one package, that depends on the SDK of this tree.
-fn workspace(folder: &Path, packages: &[(&str, &str)]) {
-    let members: Vec<&str> = packages.iter().map(|(name, _)| *name).collect();
-    let manifest = format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n");
-    fs::create_dir_all(folder).unwrap();
-    fs::write(folder.join("Cargo.toml"), manifest).unwrap();
-    fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
-    for (name, main) in packages {
-        let package = folder.join(name);
-        fs::create_dir_all(package.join("src")).unwrap();
-        let sdk = root().join("ftl-sdk");
-        let manifest = format!(
-            "[package]\nname = {name:?}\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\nftl-sdk = {{ path = {sdk:?} }}\n"
-        );
-        fs::write(package.join("Cargo.toml"), manifest).unwrap();
-        fs::write(package.join("src/main.rs"), main).unwrap();
-    }
 }
 
 /// What `clock` was before it could tell the time.

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tests::processes::{name, wait_for_end};
+use tests::processes::wait_for_end;
+use tests::project::workspace;
 use tests::{Answer, Running, Sandbox, wait_until};
 
 /// The one object that a text holds.
@@ -178,18 +179,24 @@ fn write_dev(root: &Path, serve: &Running) {
 }
 
 #[test]
-fn cargo_and_its_compilers_end_with_the_dev_that_started_them() {
+fn what_cargo_started_ends_with_the_dev_that_started_cargo() {
     let sandbox = Sandbox::new();
-    let target = sandbox.path("target").to_str().unwrap().to_owned();
-    let sandbox = sandbox.with("CARGO_TARGET_DIR", target);
+    let (target, folder) = (sandbox.path("target"), sandbox.path("project"));
+    let sandbox = sandbox.with("CARGO_TARGET_DIR", target.to_str().unwrap());
+    workspace(&folder, &[("slow", "fn main() {}")]);
+    let started = folder.join("slow/started");
+    let sleeps = "fn main() { std::fs::write(\"started\", \"\").unwrap(); std::thread::sleep(std::time::Duration::from_secs(600)) }";
+    fs::write(folder.join("slow/build.rs"), sleeps).unwrap();
     for (signal, code) in [(Signal::TERM, 0), (Signal::INT, 130)] {
-        let dev = sandbox.start(&["dev", "examples/hello"]);
-        wait_until("it compiles", || dev.look().iter().any(|process| name(*process) == "rustc"));
-        let (building, folder) = (dev.look(), tests::binary::root().join(format!(".ftl/dev-{}", dev.pid())));
-        assert!(folder.is_dir());
+        let dev = sandbox.start(&["dev", folder.to_str().unwrap()]);
+        wait_until("it builds", || started.exists());
+        fs::remove_file(&started).unwrap();
+        let building = dev.look();
         let _ = dev.end(signal).expect(code);
         wait_for_end(&building, Duration::from_secs(1));
-        assert!(!folder.exists());
+        let left: Vec<_> =
+            fs::read_dir(folder.join(".ftl")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, [".gitignore"]);
     }
     sandbox.finish();
 }

@@ -1,0 +1,25 @@
+//! Projects of their own, for tests that change or break what is built.
+
+use std::fs;
+use std::path::Path;
+
+use crate::binary::root;
+
+/// Writes a workspace of these packages, each a name and its `main.rs`, that depend on the SDK of this tree.
+pub fn workspace(folder: &Path, packages: &[(&str, &str)]) {
+    let members: Vec<&str> = packages.iter().map(|(name, _)| *name).collect();
+    let manifest = format!("[workspace]\nresolver = \"3\"\nmembers = {members:?}\n");
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join("Cargo.toml"), manifest).unwrap();
+    fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
+    for (name, main) in packages {
+        let package = folder.join(name);
+        fs::create_dir_all(package.join("src")).unwrap();
+        let sdk = root().join("ftl-sdk");
+        let manifest = format!(
+            "[package]\nname = {name:?}\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[dependencies]\nftl-sdk = {{ path = {sdk:?} }}\n"
+        );
+        fs::write(package.join("Cargo.toml"), manifest).unwrap();
+        fs::write(package.join("src/main.rs"), main).unwrap();
+    }
+}
