@@ -4,6 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ftl_core::ControllerError;
+
+use crate::store::StoreError;
+
 /// Why a Controller cannot start, or had to end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -50,4 +54,16 @@ pub enum ServiceError {
     /// A defect: a part of the Controller ended that never should.
     #[error("a part of the Controller ended: {0}")]
     Internal(String),
+}
+
+/// An error of the store with its cause, in one line.
+pub(crate) fn in_words(error: &StoreError) -> String {
+    use std::error::Error;
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{error}{cause}")
+}
+
+/// What a client is told of it.
+pub(crate) fn refusal(error: &StoreError) -> ControllerError {
+    ControllerError::Store(in_words(error))
 }

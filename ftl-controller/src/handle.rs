@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,14 +20,16 @@ use ftl_core::{
     Call, CallError, Controller, ControllerError, DeploymentInfo, DeploymentSpec, Digest, Failure, Platform,
     Reply, VerbService,
 };
+use futures_util::{StreamExt, future};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::error::refusal;
 use crate::mailbox::{Mailbox, Message};
 use crate::options::Options;
 use crate::runners::DataPath;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::time::Clock;
 
 /// How long a question for news waits before it is answered with what is known.
@@ -92,7 +95,7 @@ impl Handle {
     async fn spec(&self, id: &DeploymentId) -> Result<DeploymentSpec, ControllerError> {
         let hint = Some("deploy it first".to_owned());
         let missing = || ControllerError::NotFound { what: "deployment".to_owned(), name: id.short(), hint };
-        self.0.store.deployment(id).await.map_err(|error| stored(&error))?.ok_or_else(missing)
+        self.0.store.deployment(id).await.map_err(|error| refusal(&error))?.ok_or_else(missing)
     }
 
     /// The platform that a module is to run on, if it can run there.
@@ -178,7 +181,7 @@ impl Controller for Handle {
             return Err(ControllerError::MissingArtefacts(missing));
         }
         let at = self.0.clock.now();
-        self.0.store.create_deployment(&spec, at).await.map_err(|error| stored(&error))
+        self.0.store.create_deployment(&spec, at).await.map_err(|error| refusal(&error))
     }
 
     async fn get_deployment(&self, id: &DeploymentId) -> Result<DeploymentInfo, ControllerError> {
@@ -196,8 +199,10 @@ impl Operator for Handle {
 
     async fn change_status(&self, id: ChangeId, newer_than: u64) -> Result<ChangeStatus, ControllerError> {
         let mut news = self.0.news.clone();
-        // What is known is answered however long nothing is new.
-        let _ = timeout_at(Instant::now() + NEWS_WAIT, news.wait_for(|seen| *seen > newer_than)).await;
+        // What is known is answered however long nothing is new, and sooner when nothing will be.
+        let newer = async { drop(news.wait_for(|seen| *seen > newer_than).await) };
+        let ending = self.0.ending.cancelled();
+        let _ = timeout_at(Instant::now() + NEWS_WAIT, future::select(pin!(newer), pin!(ending))).await;
         self.0.mailbox.ask(|reply| Message::ChangeStatus { id, reply }).await
     }
 
@@ -213,12 +218,7 @@ impl Operator for Handle {
         &self,
         query: LogQuery,
     ) -> Result<BoxStream<Result<LogLine, ControllerError>>, ControllerError> {
-        Ok(self.0.path.logs.query(query))
+        // Who follows would otherwise hold up the end.
+        Ok(Box::pin(self.0.path.logs.query(query).take_until(self.0.ending.clone().cancelled_owned())))
     }
-}
-
-fn stored(error: &StoreError) -> ControllerError {
-    use std::error::Error;
-    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-    ControllerError::Store(format!("{error}{cause}"))
 }

@@ -68,8 +68,11 @@ impl Mailbox {
     ) -> Result<T, ControllerError> {
         let (reply, answer) = oneshot::channel();
         self.send(message(reply)).await;
-        answer.await.unwrap_or_else(|_| {
-            Err(Failure::new(Code::Unavailable, "the Controller is ending").not_started(true).into())
-        })
+        answer.await.unwrap_or_else(|_| Err(ending()))
     }
+}
+
+/// What is answered when nothing can be done any more.
+pub(crate) fn ending() -> ControllerError {
+    Failure::new(Code::Unavailable, "the Controller is ending").not_started(true).into()
 }

@@ -22,8 +22,8 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
 use crate::desired::{Applied, Desired, NewChange, Outcome, Slot, Transaction};
-use crate::error::ServiceError;
-use crate::mailbox::{Mailbox, Message};
+use crate::error::{ServiceError, in_words, refusal};
+use crate::mailbox::{Mailbox, Message, ending};
 use crate::observed::{Observed, Routes};
 use crate::options::Options;
 use crate::plan::{Action, plan};
@@ -37,6 +37,8 @@ use crate::time::{Clock, Time};
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// How long instances may take to end with their Controller.
 const END_GRACE: Duration = Duration::from_secs(5);
+/// Messages that are taken before the next plan: however many come, something is decided.
+const MESSAGES_IN_A_ROW: usize = 64;
 
 /// The newest connection of a Runner.
 #[derive(Debug)]
@@ -64,6 +66,16 @@ pub(crate) struct Reconciler {
     news: watch::Sender<u64>,
     /// Orders on their way to Runners, and the workers.
     tasks: JoinSet<()>,
+    /// The store failed: nothing is written before then, and it is read again first, because nobody knows how far the
+    /// failed transaction came.
+    ailing: Option<Ailing>,
+}
+
+/// A store that does not take what it is given.
+#[derive(Debug)]
+struct Ailing {
+    until: Time,
+    why: String,
 }
 
 /// What a reconciler begins with.
@@ -104,6 +116,7 @@ impl Reconciler {
             specs,
             news,
             tasks,
+            ailing: None,
         };
         reconciler.read_specs().await?;
         reconciler.show_slots();
@@ -116,8 +129,9 @@ impl Reconciler {
         mut inbox: mpsc::Receiver<Message>,
         ending: CancellationToken,
     ) -> Result<(), ServiceError> {
-        loop {
-            while let Ok(message) = inbox.try_recv() {
+        while !ending.is_cancelled() {
+            for _ in 0..MESSAGES_IN_A_ROW {
+                let Ok(message) = inbox.try_recv() else { break };
                 self.take(message).await?;
             }
             let wake = match self.step().await? {
@@ -141,9 +155,16 @@ impl Reconciler {
     async fn step(&mut self) -> Result<Option<Time>, ServiceError> {
         let now = self.clock.now();
         self.observed.rebase(&self.options.timings, now);
+        if self.ailing.as_ref().is_some_and(|ailing| ailing.until <= now) {
+            self.read_again().await?;
+        }
         let planned = plan(&self.desired, &self.observed, &self.options.timings, now);
-        match planned.actions.into_iter().next() {
-            None => Ok(Some(planned.wake)),
+        // What needs no transaction follows from what is durable, and does not wait for one that cannot be written.
+        let writes = |action: &Action| matches!(action, Action::Write(_));
+        match planned.actions.into_iter().find(|action| self.ailing.is_none() || !writes(action)) {
+            None => {
+                Ok(Some(self.ailing.as_ref().map_or(planned.wake, |ailing| ailing.until.min(planned.wake))))
+            }
             Some(action) => {
                 tracing::debug!(?action, "next");
                 self.carry_out(action, now).await?;
@@ -180,17 +201,55 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Durable first, then here.
+    /// Durable first, then here; neither, while the store fails.
     async fn write(&mut self, transaction: &Transaction) -> Result<(), ServiceError> {
-        let stored = self.store.write(transaction).await?;
+        let stored = match self.store.write(transaction).await {
+            Ok(stored) => stored,
+            Err(error) => return self.ail(error),
+        };
         if stored != Outcome::Done || self.desired.write(transaction) != Outcome::Done {
             // The store is right, whatever this process believed.
             tracing::warn!(?transaction, "a transaction's premise was gone; reading the store again");
-            self.desired = self.store.load().await?;
+            self.read_again().await?;
         }
         if let Transaction::Replace { key, end, .. } = transaction {
             let exit = end.exit.as_ref().map(ToString::to_string).unwrap_or_default();
             tracing::warn!(runner = %key, why = %end.why, exit, "a replica is replaced");
+        }
+        self.show_slots();
+        self.tell_news();
+        Ok(())
+    }
+
+    /// The store failed. A full disk must not end what serves: it is told, and tried again; what will not pass ends the
+    /// Controller.
+    fn ail(&mut self, error: StoreError) -> Result<(), ServiceError> {
+        match error {
+            StoreError::Database { .. } => {}
+            // Of the one who asked for it, not of the store.
+            StoreError::UnknownDeployment => return Ok(()),
+            _ => return Err(error.into()),
+        }
+        if self.ailing.is_none() {
+            tracing::error!(error = &error as &dyn std::error::Error, "nothing can be decided");
+        }
+        let until = self.clock.now().plus(self.options.timings.retry);
+        self.ailing = Some(Ailing { until, why: in_words(&error) });
+        self.tell_news();
+        Ok(())
+    }
+
+    /// Believes the store instead of memory.
+    async fn read_again(&mut self) -> Result<(), ServiceError> {
+        let read = async {
+            self.desired = self.store.load().await?;
+            self.read_specs().await
+        };
+        if let Err(error) = read.await {
+            return self.ail(error);
+        }
+        if self.ailing.take().is_some() {
+            tracing::info!("the store is read again");
         }
         self.show_slots();
         self.tell_news();
@@ -291,11 +350,16 @@ impl Reconciler {
             }
             Message::Platform(event) => self.hear(event, now).await?,
             Message::Apply { change, deadline, reply } => {
-                let applied = self.apply(&change, deadline, now).await;
-                if let Err(Applying::Store(error)) = applied {
-                    return Err(error.into());
-                }
-                let _ = reply.send(applied.map_err(Applying::into_refusal));
+                let applied = match self.apply(&change, deadline, now).await {
+                    Ok(id) => Ok(id),
+                    Err(Applying::Refused(error)) => Err(error),
+                    Err(Applying::Store(error)) => {
+                        let refusal = refusal(&error);
+                        self.ail(error)?;
+                        Err(refusal)
+                    }
+                };
+                let _ = reply.send(applied);
             }
             Message::Status { reply } => {
                 let _ = reply.send(Ok(self.moment(now).modules()));
@@ -314,7 +378,9 @@ impl Reconciler {
     }
 
     fn moment(&self, now: Time) -> Moment<'_> {
-        Moment { desired: &self.desired, observed: &self.observed, timings: &self.options.timings, now }
+        let (desired, observed, timings) = (&self.desired, &self.observed, &self.options.timings);
+        let trouble = self.ailing.as_ref().map(|ailing| ailing.why.as_str());
+        Moment { desired, observed, timings, now, trouble }
     }
 
     fn register(
@@ -325,10 +391,12 @@ impl Reconciler {
         now: Time,
     ) -> Result<(), ControllerError> {
         let (key, session) = (peer.key, peer.order.session);
-        self.observed.on_register(&self.desired, key, session, registration, now)?;
-        if way.connection.is_open() {
-            self.ways.insert(key, way);
+        // The end of its connection may have been told already, and is told once.
+        if !way.connection.is_open() {
+            return Err(ControllerError::Stale);
         }
+        self.observed.on_register(&self.desired, key, session, registration, now)?;
+        self.ways.insert(key, way);
         // The same replica on a new connection: the row is the same, the way behind it is not.
         if self.observed.routes_to(key)
             && let Some(published) = self.observed.table()
@@ -444,7 +512,7 @@ impl Reconciler {
                 () = &mut ended => break,
                 Some(message) = inbox.recv() => match message {
                     Message::Apply { reply, .. } => {
-                        let _ = reply.send(Err(ControllerError::Denied("the Controller is ending".to_owned())));
+                        let _ = reply.send(Err(ending()));
                     }
                     message => self.take(message).await?,
                 },
@@ -471,14 +539,5 @@ enum Applying {
 impl From<StoreError> for Applying {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
-    }
-}
-
-impl Applying {
-    fn into_refusal(self) -> ControllerError {
-        match self {
-            Self::Refused(error) => error,
-            Self::Store(error) => ControllerError::Store(error.to_string()),
-        }
     }
 }

@@ -16,6 +16,8 @@ use arc_swap::ArcSwap;
 use ftl_core::Router;
 use ftl_core::platform::Capability;
 use ftl_wire::Listener;
+use futures_util::FutureExt;
+use futures_util::future::FusedFuture;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +38,9 @@ use crate::time::Clock;
 
 /// How long answers that are under way may take when the Controller ends.
 const ANSWERS_MAX: Duration = Duration::from_secs(2);
+
+/// Pieces of news in one life of a Controller, as a power of two: one a millisecond, for fifty days.
+const NEWS_BITS: u32 = 32;
 
 /// A Controller that is ready to run.
 #[derive(Debug)]
@@ -85,7 +90,9 @@ impl Service {
             sessions: Arc::default(),
         };
         let wire = Wire::start(&path)?;
-        let (options, (news, seen)) = (Arc::new(options), watch::channel(0));
+        let options = Arc::new(options);
+        // Newer than all news of former lives: a client may wait across a restart.
+        let (news, seen) = watch::channel(opened.desired.epoch.0 << NEWS_BITS);
         let beginning = Beginning {
             options: options.clone(),
             clock,
@@ -137,7 +144,7 @@ impl Service {
                 None => Ok(()),
             }
         };
-        let apis = async { tokio::try_join!(admin, ingress) };
+        let apis = async { tokio::try_join!(admin, ingress) }.fuse();
         tokio::pin!(apis);
         let reconciling = reconciler.run(inbox, ending.clone());
         tokio::pin!(reconciling);
@@ -149,9 +156,12 @@ impl Service {
                 outcome.and(failed.map(|_| ()).map_err(|error| ServiceError::Internal(error.to_string())))
             }
         };
+        // What waits for news or follows logs ends with it, also when nobody asked for the end.
+        ending.cancel();
         answered.cancel();
-        // Streams that somebody follows have no end of their own.
-        let _ = tokio::time::timeout(ANSWERS_MAX, apis).await;
+        if !apis.is_terminated() {
+            let _ = tokio::time::timeout(ANSWERS_MAX, apis).await;
+        }
         wire.end();
         outcome
     }

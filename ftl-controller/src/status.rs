@@ -3,7 +3,7 @@
 use ftl_core::controller::{self, ChangeStatus, ModuleStatus, ReplicaStatus};
 use ftl_core::key::ChangeId;
 
-use crate::desired::{Change, Desired, Ended, Target, Want};
+use crate::desired::{Change, ChangeState, Desired, Ended, Target, Want};
 use crate::observed::{Observed, ReplicaState};
 use crate::time::Time;
 use crate::timings::Timings;
@@ -15,6 +15,8 @@ pub(crate) struct Moment<'a> {
     pub(crate) observed: &'a Observed,
     pub(crate) timings: &'a Timings,
     pub(crate) now: Time,
+    /// What keeps the Controller from deciding anything, if something does.
+    pub(crate) trouble: Option<&'a str>,
 }
 
 impl Moment<'_> {
@@ -33,7 +35,21 @@ impl Moment<'_> {
     pub(crate) fn change(&self, id: ChangeId, seen: u64) -> Option<ChangeStatus> {
         let change = self.desired.changes.get(&id)?;
         let modules = change.wanted.values().map(|want| self.module(want)).collect();
-        Some(ChangeStatus::new(id, seen, controller::ChangeState::from(&change.state), modules))
+        let state = match &change.state {
+            // Whoever hears that it committed may call it, and must not meet the version before it.
+            ChangeState::Committed if !self.is_routed(change) => controller::ChangeState::Rolling,
+            state => controller::ChangeState::from(state),
+        };
+        Some(ChangeStatus::new(id, seen, state, modules))
+    }
+
+    /// Whether the table that is published routes to everything of this change that serves.
+    fn is_routed(&self, change: &Change) -> bool {
+        let published = self.observed.table().map(|published| &published.routes.modules);
+        let mut serving = change.wanted.values().filter(|want| self.desired.serves(&want.target));
+        serving.all(|Want { target, .. }| {
+            published.is_some_and(|modules| modules.get(target.module()) == Some(&target.deployment))
+        })
     }
 
     fn module(&self, want: &Want) -> ModuleStatus {
@@ -63,7 +79,9 @@ impl Moment<'_> {
         let same =
             |change: &&Change| change.wanted.get(target.module()).is_some_and(|want| want.target == *target);
         let in_a_row = newest_first.skip_while(|change| !same(change)).take_while(same);
-        in_a_row.last().map_or(self.now, |change| change.created_at)
+        // One that is not remembered is older than all that are.
+        let oldest = in_a_row.last().or_else(|| self.desired.changes.values().next());
+        oldest.map_or(self.now, |change| change.created_at)
     }
 
     fn last_error(&self, target: &Target) -> Option<String> {
@@ -72,6 +90,7 @@ impl Moment<'_> {
             Some(format!("platform `{}`: {refusal}", target.platform))
         });
         refused
+            .or_else(|| self.trouble.map(str::to_owned))
             .or_else(|| self.desired.ended.values().rev().find(|ended| failed(ended, target)).map(in_words))
     }
 }
@@ -83,4 +102,131 @@ fn failed(ended: &Ended, target: &Target) -> bool {
 /// Why a replica ended, with the last lines that it wrote.
 fn in_words(ended: &Ended) -> String {
     std::iter::once(ended.to_string()).chain(ended.end.tail.iter().cloned()).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::{End, NewChange, Startup, Transaction, Why};
+    use crate::observed::Routes;
+    use ftl_core::Digest;
+    use ftl_core::controller::{ChangeSpec, Wanted};
+    use ftl_core::key::{DeploymentId, Epoch};
+    use std::time::Duration;
+
+    fn at(seconds: i64) -> Time {
+        Time::from_micros(seconds * 1_000_000)
+    }
+
+    fn clock(version: &[u8]) -> DeploymentId {
+        DeploymentId::new("clock".parse().unwrap(), Digest::of(version))
+    }
+
+    fn target(version: &[u8]) -> Target {
+        Target { deployment: clock(version), platform: "local".parse().unwrap() }
+    }
+
+    /// A store in which this version of `clock` was asked for.
+    fn ask(desired: &mut Desired, request: &str, version: &[u8], when: Time) -> ChangeId {
+        let wanted = Wanted { deployment: clock(version), platform: "local".parse().unwrap(), replicas: 1 };
+        let spec = ChangeSpec::new(request.parse().unwrap(), vec![wanted]);
+        let change = NewChange::of_spec(&spec, Duration::from_secs(60), when).unwrap();
+        desired.apply(&change);
+        *desired.changes.keys().next_back().unwrap()
+    }
+
+    fn write(desired: &mut Desired, transaction: &Transaction) {
+        assert_eq!(desired.write(transaction), crate::desired::Outcome::Done, "{transaction:?}");
+    }
+
+    fn commit(desired: &mut Desired, change: ChangeId) {
+        write(desired, &Transaction::Commit { change, keep_until: None });
+    }
+
+    /// A replica of this version starts, fails and is replaced.
+    fn fail(desired: &mut Desired, version: &[u8], when: Time) {
+        let key = |desired: &Desired| desired.staying(&target(version)).map(|slot| slot.key).next();
+        if key(desired).is_none() {
+            write(desired, &Transaction::Add { target: target(version), at: when });
+        }
+        let key = key(desired).unwrap();
+        let end = End::new(Why::Ended);
+        write(desired, &Transaction::Replace { key, end, attempts: 1, not_before: when, at: when });
+    }
+
+    fn started() -> (Desired, Observed) {
+        let mut desired = Desired::new();
+        desired.start(&Startup { adopting: std::collections::BTreeSet::new(), at: at(0) });
+        let observed = Observed::new(Epoch(1), [("local".parse().unwrap(), Duration::ZERO)], at(0));
+        (desired, observed)
+    }
+
+    fn moment<'a>(desired: &'a Desired, observed: &'a Observed, timings: &'a Timings) -> Moment<'a> {
+        Moment { desired, observed, timings, now: at(100), trouble: None }
+    }
+
+    #[test]
+    fn a_change_is_told_as_committed_when_its_version_is_routed() {
+        let (mut desired, mut observed) = started();
+        let timings = Timings::default();
+        let first = ask(&mut desired, "r1", b"1", at(1));
+        commit(&mut desired, first);
+        let state = |desired: &Desired, observed: &Observed, id| {
+            moment(desired, observed, &timings).change(id, 0).unwrap().state
+        };
+        assert_eq!(
+            state(&desired, &observed, first),
+            controller::ChangeState::Rolling,
+            "nothing is published"
+        );
+        let routes = |version: &[u8]| Routes {
+            modules: [("clock".parse().unwrap(), clock(version))].into(),
+            rows: Vec::new(),
+        };
+        observed.published(routes(b"1"));
+        assert_eq!(state(&desired, &observed, first), controller::ChangeState::Committed);
+        let second = ask(&mut desired, "r2", b"2", at(2));
+        commit(&mut desired, second);
+        assert_eq!(
+            state(&desired, &observed, second),
+            controller::ChangeState::Rolling,
+            "the old one is routed"
+        );
+        assert_eq!(state(&desired, &observed, first), controller::ChangeState::Committed, "it was replaced");
+        observed.published(routes(b"2"));
+        assert_eq!(state(&desired, &observed, second), controller::ChangeState::Committed);
+    }
+
+    #[test]
+    fn failures_are_those_of_what_serves_since_it_was_asked_for() {
+        let (mut desired, observed) = started();
+        let timings = Timings::default();
+        let change = ask(&mut desired, "r1", b"1", at(1));
+        commit(&mut desired, change);
+        fail(&mut desired, b"1", at(2));
+        let change = ask(&mut desired, "r2", b"2", at(10));
+        commit(&mut desired, change);
+        let change = ask(&mut desired, "r3", b"1", at(20));
+        commit(&mut desired, change);
+        fail(&mut desired, b"1", at(21));
+        // A version that never served changes nothing of what is said of the one that does.
+        ask(&mut desired, "r4", b"3", at(30));
+        fail(&mut desired, b"3", at(31));
+        let modules = moment(&desired, &observed, &timings).modules();
+        let [module] = &modules[..] else { panic!("{modules:?}") };
+        assert_eq!((module.restarts, module.age_s), (1, 80), "{module:?}");
+        assert_eq!(module.deployment, clock(b"1"));
+        assert!(module.last_error.as_ref().unwrap().contains("ended"), "{module:?}");
+    }
+
+    #[test]
+    fn what_keeps_the_controller_from_deciding_is_told() {
+        let (mut desired, observed) = started();
+        let timings = Timings::default();
+        let change = ask(&mut desired, "r1", b"1", at(1));
+        let mut moment = moment(&desired, &observed, &timings);
+        moment.trouble = Some("the disk is full");
+        let status = moment.change(change, 0).unwrap();
+        assert_eq!(status.modules[0].last_error.as_deref(), Some("the disk is full"));
+    }
 }

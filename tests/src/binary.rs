@@ -30,10 +30,10 @@ fn build(options: &[&str]) -> PathBuf {
         .unwrap();
     assert!(built.status.success(), "ftl does not build");
     let messages = String::from_utf8(built.stdout).unwrap();
-    let executable = messages.lines().filter_map(|line| {
+    let mut executable = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         let is_ftl = message["target"]["name"] == "ftl";
         message["executable"].as_str().filter(|_| is_ftl).map(PathBuf::from)
     });
-    executable.last().expect("cargo names the binary")
+    executable.next_back().expect("cargo names the binary")
 }

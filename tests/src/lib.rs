@@ -23,3 +23,8 @@ use std::time::Duration;
 
 /// How long anything may take before a test gives up: far more than it ever takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Runs a future to its end, on this thread.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}

@@ -128,6 +128,14 @@ impl Sandbox {
         Answer::of(self.command(arguments).current_dir(folder).output().unwrap())
     }
 
+    /// Runs `ftl` to its end, over the Controller of a running one.
+    #[must_use]
+    pub fn run_at(&self, running: &Running, arguments: &[&str]) -> Answer {
+        let endpoint = running.endpoint();
+        let endpoint: Vec<&str> = endpoint.iter().map(String::as_str).collect();
+        self.run(&[&endpoint[..], arguments].concat())
+    }
+
     /// Starts an `ftl` that runs until it is told to end.
     #[must_use]
     pub fn start(&self, arguments: &[&str]) -> Running {

@@ -14,14 +14,7 @@ use ftl_core::schema::Module;
 use ftl_core::{Controller, ControllerError, DeploymentSpec, Digest, Operator};
 use rustix::process::Signal;
 use tests::binary::root;
-use tests::{Answer, Running, Sandbox};
-
-fn ftl(sandbox: &Sandbox, running: &Running, arguments: &[&str]) -> Answer {
-    let endpoint = running.endpoint();
-    let mut all: Vec<&str> = endpoint.iter().map(String::as_str).collect();
-    all.extend(arguments);
-    sandbox.run(&all)
-}
+use tests::{Answer, Sandbox};
 
 #[track_caller]
 fn refused(answer: Answer, code: i32, texts: &[&str]) {
@@ -31,17 +24,13 @@ fn refused(answer: Answer, code: i32, texts: &[&str]) {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
 #[test]
 fn calls_that_make_no_sense() {
     let sandbox = Sandbox::new();
     let serve = sandbox.serve("data");
-    let _ = ftl(&sandbox, &serve, &["deploy", "examples/hello"]).expect(0);
-    let before = ftl(&sandbox, &serve, &["ps", "--format", "json"]).json()["modules"][0]["replicas"].clone();
-    let call = |arguments: &[&str]| ftl(&sandbox, &serve, &[&["call"], arguments].concat());
+    let _ = sandbox.run_at(&serve, &["deploy", "examples/hello"]).expect(0);
+    let before = sandbox.run_at(&serve, &["ps", "--format", "json"]).json()["modules"][0]["replicas"].clone();
+    let call = |arguments: &[&str]| sandbox.run_at(&serve, &[&["call"], arguments].concat());
 
     refused(
         call(&["greeter.hello", "{name: }"]),
@@ -72,7 +61,7 @@ fn calls_that_make_no_sense() {
     );
     assert_eq!(json.stdout, "");
 
-    let after = ftl(&sandbox, &serve, &["ps", "--format", "json"]).json()["modules"][0]["replicas"].clone();
+    let after = sandbox.run_at(&serve, &["ps", "--format", "json"]).json()["modules"][0]["replicas"].clone();
     assert_eq!(before, after, "nothing changed");
     let _ = serve.end(Signal::TERM).expect(0);
     sandbox.finish();
@@ -152,7 +141,7 @@ fn deployments_that_cannot_be() {
     let sandbox = Sandbox::new();
     let serve = sandbox.serve("data");
     let client = serve.client();
-    runtime().block_on(async {
+    tests::block_on(async {
         let content = bytes(b"#!/bin/sh\n");
         let digest = Digest::of(&content);
         let send = |bytes: &'static [u8]| Box::pin(Pieces(Some(bytes)));
@@ -217,10 +206,10 @@ impl futures_core::Stream for Pieces {
 fn a_schema_that_is_not_the_binarys() {
     let sandbox = Sandbox::new();
     let serve = sandbox.serve("data");
-    let _ = ftl(&sandbox, &serve, &["deploy", "examples/hello/clock"]).expect(0);
+    let _ = sandbox.run_at(&serve, &["deploy", "examples/hello/clock"]).expect(0);
     let client = serve.client();
     let built = sandbox.run(&["build", "examples/hello/clock", "--format", "json"]).expect(0).json();
-    runtime().block_on(async {
+    tests::block_on(async {
         let manifest: Manifest = serde_json::from_value(built["modules"][0]["artefacts"].clone()).unwrap();
         let (serving, schemas) = (client.status().await.unwrap(), client.schemas().await.unwrap());
         let mut schema = schemas[0].clone();
@@ -317,11 +306,11 @@ fn a_callee_that_does_not_export_what_is_called() {
     let serve = sandbox.serve("data");
     workspace(&sandbox.path("old"), &[("clock", OLD_CLOCK)]);
     let old = sandbox.path("old");
-    let _ = ftl(&sandbox, &serve, &["deploy", old.to_str().unwrap()]).expect(0);
-    let _ = ftl(&sandbox, &serve, &["deploy", "examples/hello/greeter"]).expect(0);
-    let answer = ftl(&sandbox, &serve, &["call", "greeter.hello", "{name: 'Ada'}", "--format", "json"]);
+    let _ = sandbox.run_at(&serve, &["deploy", old.to_str().unwrap()]).expect(0);
+    let _ = sandbox.run_at(&serve, &["deploy", "examples/hello/greeter"]).expect(0);
+    let answer = sandbox.run_at(&serve, &["call", "greeter.hello", "{name: 'Ada'}", "--format", "json"]);
     refused(answer, 1, &["not_found", "`clock` has no verb `now`, which `greeter.hello` calls"]);
-    let _ = ftl(&sandbox, &serve, &["call", "clock.tick"]).expect(0);
+    let _ = sandbox.run_at(&serve, &["call", "clock.tick"]).expect(0);
     let _ = serve.end(Signal::TERM).expect(0);
     sandbox.finish();
 }

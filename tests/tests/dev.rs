@@ -22,13 +22,6 @@ fn dev(sandbox: &Sandbox) -> Running {
     running
 }
 
-fn call(sandbox: &Sandbox, running: &Running, arguments: &[&str]) -> tests::Answer {
-    let endpoint = running.endpoint();
-    let mut all: Vec<&str> = endpoint.iter().map(String::as_str).collect();
-    all.extend(arguments);
-    sandbox.run(&all)
-}
-
 fn names(processes: &BTreeSet<Process>) -> Vec<String> {
     let mut names: Vec<String> = processes.iter().map(|process| name(*process)).collect();
     names.sort();
@@ -67,11 +60,11 @@ fn the_first_call_that_fails_ends_it_with_its_code() {
 fn a_running_dev_is_called_from_another_terminal() {
     let sandbox = Sandbox::new();
     let running = dev(&sandbox);
-    let answer = call(&sandbox, &running, &["call", "greeter.hello", ADA]).expect(0);
+    let answer = sandbox.run_at(&running, &["call", "greeter.hello", ADA]).expect(0);
     assert!(answer.stdout.starts_with(r#"{"message":"Hello, Ada! It is "#), "{answer:?}");
     assert_eq!((answer.stdout.lines().count(), answer.stderr.as_str()), (1, ""), "nothing else");
 
-    let ps = call(&sandbox, &running, &["ps", "--format", "json"]).expect(0).json();
+    let ps = sandbox.run_at(&running, &["ps", "--format", "json"]).expect(0).json();
     let modules = ps["modules"].as_array().unwrap();
     assert_eq!(modules.len(), 2);
     for module in modules {
@@ -82,7 +75,7 @@ fn a_running_dev_is_called_from_another_terminal() {
             "{module}"
         );
     }
-    let schema = call(&sandbox, &running, &["schema", "get", "greeter"]).expect(0);
+    let schema = sandbox.run_at(&running, &["schema", "get", "greeter"]).expect(0);
     insta::assert_snapshot!("greeter_schema", schema.stdout);
     assert_eq!(names(&running.look()), ["clock", "ftl", "ftl", "greeter"]);
 
@@ -126,10 +119,10 @@ fn two_work_side_by_side() {
     let (one, two) = (dev(&sandbox), dev(&sandbox));
     assert_ne!(one.url, two.url);
     for running in [&one, &two] {
-        let _ = call(&sandbox, running, &["call", "clock.now"]).expect(0);
+        let _ = sandbox.run_at(running, &["call", "clock.now"]).expect(0);
     }
     let _ = one.end(Signal::TERM).expect(0);
-    let _ = call(&sandbox, &two, &["call", "clock.now"]).expect(0);
+    let _ = sandbox.run_at(&two, &["call", "clock.now"]).expect(0);
     let _ = two.end(Signal::TERM).expect(0);
     sandbox.finish();
 }

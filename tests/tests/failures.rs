@@ -14,17 +14,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use tests::processes::{Process, descendants, name};
 use tests::{PATIENCE, Running, Sandbox};
 
-fn ftl(sandbox: &Sandbox, running: &Running, arguments: &[&str]) -> tests::Answer {
-    let endpoint = running.endpoint();
-    let mut all: Vec<&str> = endpoint.iter().map(String::as_str).collect();
-    all.extend(arguments);
-    sandbox.run(&all)
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
 #[test]
 fn a_deployment_that_exits_at_its_start_is_a_crash_loop_with_its_last_words() {
     let sandbox = Sandbox::new();
@@ -56,13 +45,13 @@ fn a_deployment_that_never_answers_is_named_within_the_deadline() {
 fn a_gigabyte_on_standard_error_is_bounded_and_its_end_is_told() {
     let sandbox = Sandbox::new();
     let serve = sandbox.serve("data");
-    let answer = ftl(&sandbox, &serve, &["deploy", "tests/modules/flood", "--timeout", "100"]);
+    let answer = sandbox.run_at(&serve, &["deploy", "tests/modules/flood", "--timeout", "100"]);
     assert!([1, 124].contains(&answer.code), "{answer:?}");
     for text in ["exited with code 9", "that was a gigabyte"] {
         assert!(answer.says(text), "`{text}`: {}", answer.stderr);
     }
     assert!(answer.stderr.len() < 1 << 20, "{} bytes were shown", answer.stderr.len());
-    let logs = ftl(&sandbox, &serve, &["logs", "flood", "--tail", "100000", "--format", "json"]).expect(0);
+    let logs = sandbox.run_at(&serve, &["logs", "flood", "--tail", "100000", "--format", "json"]).expect(0);
     assert!(logs.stdout.len() < 16 << 20, "{} bytes were kept", logs.stdout.len());
     let lost = logs.stdout.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let lost: u64 = lost.filter_map(|line| line["line"]["lost_bytes"].as_u64()).sum();
@@ -81,7 +70,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 fn a_corrupt_artefact_never_runs_and_is_named() {
     let sandbox = Sandbox::new();
     let serve = sandbox.serve("data");
-    let _ = ftl(&sandbox, &serve, &["deploy", "examples/hello"]).expect(0);
+    let _ = sandbox.run_at(&serve, &["deploy", "examples/hello"]).expect(0);
     let _ = serve.end(Signal::TERM).expect(0);
     // One byte of every artefact rots while nobody looks.
     for artefact in files(&sandbox.path("data/artefacts")) {
@@ -93,7 +82,7 @@ fn a_corrupt_artefact_never_runs_and_is_named() {
     let serve = sandbox.serve("data");
     let until = Instant::now() + PATIENCE;
     let error = loop {
-        let ps = ftl(&sandbox, &serve, &["ps", "--format", "json"]).expect(0).json();
+        let ps = sandbox.run_at(&serve, &["ps", "--format", "json"]).expect(0).json();
         assert_eq!(ps["modules"][0]["ready"], 0, "it must not run: {ps}");
         if let Some(error) = ps["modules"][0]["last_error"].as_str() {
             break error.to_owned();
@@ -102,9 +91,9 @@ fn a_corrupt_artefact_never_runs_and_is_named() {
     };
     assert!(error.contains("artefact `bin/clock` is corrupt: it should have the digest"), "{error}");
     // The next deploy notices, uploads anew, and all is well.
-    let healed = ftl(&sandbox, &serve, &["deploy", "examples/hello", "--format", "json"]).expect(0).json();
+    let healed = sandbox.run_at(&serve, &["deploy", "examples/hello", "--format", "json"]).expect(0).json();
     assert!(healed["uploaded_bytes"].as_u64().unwrap() > 0, "{healed}");
-    let _ = ftl(&sandbox, &serve, &["call", "greeter.hello", "{name: 'Ada'}"]).expect(0);
+    let _ = sandbox.run_at(&serve, &["call", "greeter.hello", "{name: 'Ada'}"]).expect(0);
     let _ = serve.end(Signal::TERM).expect(0);
     sandbox.finish();
 }
@@ -112,10 +101,10 @@ fn a_corrupt_artefact_never_runs_and_is_named() {
 /// Deploys `counter` and `clock`, then asks for two replicas of `counter`.
 fn two_counters(sandbox: &Sandbox) -> Running {
     let serve = sandbox.serve("data");
-    let _ = ftl(sandbox, &serve, &["deploy", "examples/hello/clock"]).expect(0);
-    let _ = ftl(sandbox, &serve, &["deploy", "tests/modules/counter"]).expect(0);
+    let _ = sandbox.run_at(&serve, &["deploy", "examples/hello/clock"]).expect(0);
+    let _ = sandbox.run_at(&serve, &["deploy", "tests/modules/counter"]).expect(0);
     let client = serve.client();
-    runtime().block_on(async {
+    tests::block_on(async {
         let modules = client.status().await.unwrap();
         let counter = modules.iter().find(|module| module.module.as_str() == "counter").unwrap();
         let (deployment, platform) = (counter.deployment.clone(), counter.platform.clone());
@@ -156,7 +145,7 @@ fn under_load(serve: &Running, file: &Path, calls: usize, disturb: impl FnOnce()
         let client = serve.client();
         let ids = (0..calls).map(move |index| format!("{lane}-{index}"));
         let mut results = Vec::new();
-        runtime().block_on(async {
+        tests::block_on(async {
             for id in ids {
                 results.push((id.clone(), client.call(call(id)).await));
             }
@@ -214,7 +203,7 @@ fn kill_one(serve: &Running, runner: bool) {
 fn wait_until_whole(sandbox: &Sandbox, serve: &Running, restarts: u64) -> serde_json::Value {
     let until = Instant::now() + PATIENCE;
     loop {
-        let ps = ftl(sandbox, serve, &["ps", "--format", "json"]).expect(0).json();
+        let ps = sandbox.run_at(serve, &["ps", "--format", "json"]).expect(0).json();
         let modules = ps["modules"].as_array().unwrap();
         let counter = modules.iter().find(|module| module["module"] == "counter").unwrap();
         if counter["ready"] == 2 && counter["restarts"].as_u64() >= Some(restarts) {

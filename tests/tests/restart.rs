@@ -6,31 +6,24 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tests::processes::wait_for_end;
-use tests::{PATIENCE, Running, Sandbox};
-
-fn ftl(sandbox: &Sandbox, running: &Running, arguments: &[&str]) -> tests::Answer {
-    let endpoint = running.endpoint();
-    let mut all: Vec<&str> = endpoint.iter().map(String::as_str).collect();
-    all.extend(arguments);
-    sandbox.run(&all)
-}
+use tests::{PATIENCE, Sandbox};
 
 #[test]
 fn what_was_acknowledged_serves_after_kill_9() {
     let sandbox = Sandbox::new();
     let first = sandbox.serve("data");
-    let deployed = ftl(&sandbox, &first, &["deploy", "examples/hello", "--format", "json"]).expect(0).json();
+    let deployed = sandbox.run_at(&first, &["deploy", "examples/hello", "--format", "json"]).expect(0).json();
     let children = first.look();
     let _ = first.end(Signal::KILL);
     wait_for_end(&children, Duration::from_secs(1));
 
     let second = sandbox.serve("data");
     // The call waits until its module has a replica again.
-    let answer = ftl(&sandbox, &second, &["call", "greeter.hello", "{name: 'Ada'}"]).expect(0);
+    let answer = sandbox.run_at(&second, &["call", "greeter.hello", "{name: 'Ada'}"]).expect(0);
     assert!(answer.stdout.contains("Hello, Ada!"), "{answer:?}");
     let until = Instant::now() + PATIENCE;
     loop {
-        let ps = ftl(&sandbox, &second, &["ps", "--format", "json"]).expect(0).json();
+        let ps = sandbox.run_at(&second, &["ps", "--format", "json"]).expect(0).json();
         let modules = ps["modules"].as_array().unwrap();
         let same = modules.iter().zip(deployed["modules"].as_array().unwrap()).all(|(now, before)| {
             now["deployment"] == before["deployment"] && now["ready"] == before["ready"]
@@ -41,7 +34,7 @@ fn what_was_acknowledged_serves_after_kill_9() {
         }
         assert!(Instant::now() < until, "{ps}");
     }
-    let again = ftl(&sandbox, &second, &["deploy", "examples/hello", "--format", "json"]).expect(0).json();
+    let again = sandbox.run_at(&second, &["deploy", "examples/hello", "--format", "json"]).expect(0).json();
     assert_eq!(again["uploaded_bytes"], 0, "the artefacts are there too");
     let _ = second.end(Signal::TERM).expect(0);
     sandbox.finish();
@@ -55,7 +48,7 @@ fn one_data_directory_has_one_controller() {
     let second =
         sandbox.run(&["serve", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"]).expect(1);
     assert!(second.says(&format!("in use by process {}", first.pid())), "{}", second.stderr);
-    let _ = ftl(&sandbox, &first, &["ps"]).expect(0);
+    let _ = sandbox.run_at(&first, &["ps"]).expect(0);
     let _ = first.end(Signal::TERM).expect(0);
     sandbox.finish();
 }
