@@ -43,18 +43,13 @@ impl Serving {
     /// Starts a Controller over a data directory.
     pub(crate) async fn start(data: &Path, listen: Listen) -> Result<Self, CliError> {
         let cannot = |what: &'static str| move |error| CliError::failed(what).because(error);
-        // What a former Controller left here has ended with it: the local platform is tied.
         let instances = data.join(INSTANCES);
-        match std::fs::remove_dir_all(&instances) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(cannot("the directories of former instances cannot be removed")(error));
-            }
-            _ => {}
-        }
         let name =
             LOCAL.parse().map_err(|error| CliError::failed("the platform has no name").because(error))?;
-        let local = Local::new(ftl_platform_local::Options::new(name, instances, target()?))
-            .map_err(cannot("the local platform cannot be started"))?;
+        let local = Local::new(ftl_platform_local::Options::new(name, instances.clone(), target()?));
+        let local = local.map_err(|error| {
+            CliError::failed(format!("the local platform cannot use {}", instances.display())).because(error)
+        })?;
         let program = std::env::current_exe().map_err(cannot("this program does not know where it is"))?;
         let mut options = Options::new(data)
             .with_platform(Arc::new(local))
@@ -66,6 +61,9 @@ impl Serving {
         let service = Service::open(options).await.map_err(|error| {
             CliError::new(Exit::Failed, "start_failed", "the Controller cannot be started").because(error)
         })?;
+        // Only now is it sure that no other Controller works here. What a former one left has ended with it, because
+        // the local platform is tied; nothing new is there before this one runs.
+        remove_all_in(&instances).map_err(cannot("the directories of former instances cannot be removed"))?;
         let handle = service.handle();
         Ok(Self { handle, running: tokio::spawn(service.run()) })
     }
@@ -100,6 +98,13 @@ impl Serving {
             Err(error) => Err(CliError::failed("the Controller did not end in order").because(error)),
         }
     }
+}
+
+fn remove_all_in(directory: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(directory)? {
+        std::fs::remove_dir_all(entry?.path())?;
+    }
+    Ok(())
 }
 
 /// Every process of a run records what this one records.

@@ -52,6 +52,12 @@ impl Artefacts {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Looks at these again before they are taken for right: something that ran on them could not start.
+    pub(crate) fn doubt(&self, digests: &[Digest]) {
+        let mut verified = self.verified();
+        verified.retain(|digest| !digests.contains(digest));
+    }
+
     /// Those that are not here. One whose bytes are not what its name says is removed, and so is missing.
     pub(crate) async fn missing(&self, digests: &[Digest]) -> Result<Vec<Digest>, ControllerError> {
         let mut missing = Vec::new();
@@ -242,6 +248,21 @@ mod tests {
         let error = artefacts.put(digest, 5, Box::pin(broken)).await.unwrap_err();
         assert!(matches!(error, ControllerError::Truncated { expected: 5, found: 2 }), "{error}");
         assert_eq!((artefacts.missing(&[digest]).await.unwrap(), files(root.path())), (vec![digest], 0));
+    }
+
+    #[tokio::test]
+    async fn what_rotted_is_missing_once_it_is_doubted() {
+        let root = tempfile::tempdir().unwrap();
+        let artefacts = Artefacts::open(root.path().to_owned()).await.unwrap();
+        let digest = Digest::of(b"right");
+        artefacts.put(digest, 5, body(&[b"right"])).await.unwrap();
+        std::fs::write(artefacts.path(digest), "rigHt").unwrap();
+        assert!(
+            artefacts.missing(&[digest]).await.unwrap().is_empty(),
+            "nobody looks at every byte each time"
+        );
+        artefacts.doubt(&[digest]);
+        assert_eq!(artefacts.missing(&[digest]).await.unwrap(), [digest]);
     }
 
     #[tokio::test]

@@ -41,6 +41,14 @@ impl DataDirectory {
         Ok(Self { path, _lock: lock })
     }
 
+    /// Makes durable that everything in it is in it, and that it is there itself.
+    pub(crate) fn sync(&self) -> Result<(), ServiceError> {
+        let parent = self.path.parent().unwrap_or(&self.path);
+        let sync = |path: &Path| File::open(path)?.sync_all();
+        let cannot = |source| ServiceError::Data { path: self.path.clone(), source };
+        sync(&self.path).and_then(|()| sync(parent)).map_err(cannot)
+    }
+
     pub(crate) fn database(&self) -> PathBuf {
         self.path.join("controller.db")
     }

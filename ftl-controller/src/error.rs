@@ -31,8 +31,16 @@ pub enum ServiceError {
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] crate::store::StoreError),
+    /// Somebody else listens there.
+    #[error("{address} is in use by {holder}: stop that one, or name another address")]
+    Taken {
+        /// Where.
+        address: SocketAddr,
+        /// Who, as far as it can be told.
+        holder: String,
+    },
     /// Nothing can be listened on there.
-    #[error("{address} cannot be listened on; is another Controller running? Name another address")]
+    #[error("{address} cannot be listened on; name another address")]
     Listen {
         /// Where.
         address: SocketAddr,

@@ -38,6 +38,7 @@ mod artefacts;
 mod data;
 mod error;
 mod handle;
+mod holder;
 mod logs;
 mod mailbox;
 mod options;

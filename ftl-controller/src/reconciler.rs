@@ -412,6 +412,11 @@ impl Reconciler {
         let before = stage(&self.observed);
         self.observed.on_report(&self.desired, peer.key, peer.order, report, now)?;
         if stage(&self.observed) != before {
+            if let (Report::Crashed(_), Some(slot)) = (report, self.desired.slot(peer.key))
+                && let Some(view) = self.specs.get(&slot.target.deployment)
+            {
+                self.path.artefacts.doubt(&view.spec.artefacts.digests());
+            }
             self.tell_news();
         }
         Ok(())

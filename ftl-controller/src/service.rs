@@ -28,6 +28,7 @@ use crate::data::DataDirectory;
 use crate::desired::Startup;
 use crate::error::ServiceError;
 use crate::handle::{Handle, Inner};
+use crate::holder;
 use crate::logs::Logs;
 use crate::mailbox::{Mailbox, Message};
 use crate::options::Options;
@@ -77,6 +78,7 @@ impl Service {
         let opened = Store::open(&data.database(), None, &startup(&options, &clock)).await?;
         let cannot = |source| ServiceError::Data { path: data.artefacts(), source };
         let artefacts = Artefacts::open(data.artefacts()).await.map_err(cannot)?;
+        data.sync()?;
         let (mailbox, inbox) = Mailbox::new();
         let path = DataPath {
             cluster: opened.cluster,
@@ -202,12 +204,16 @@ fn check(options: &Options) -> Result<(), ServiceError> {
 }
 
 async fn listen(address: SocketAddr, or_free: bool) -> Result<TcpListener, ServiceError> {
+    let cannot = |source| ServiceError::Listen { address, source };
     match TcpListener::bind(address).await {
-        Err(error) if or_free && error.kind() == io::ErrorKind::AddrInUse => {
-            let free = SocketAddr::new(address.ip(), 0);
-            TcpListener::bind(free).await.map_err(|source| ServiceError::Listen { address: free, source })
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => Err(cannot(error)),
+        Err(_) if or_free => TcpListener::bind((address.ip(), 0)).await.map_err(cannot),
+        Err(_) => {
+            let holder = holder::of(address)
+                .map_or("another process".to_owned(), |holder| format!("process {holder}"));
+            Err(ServiceError::Taken { address, holder })
         }
-        bound => bound.map_err(|source| ServiceError::Listen { address, source }),
+        Ok(listener) => Ok(listener),
     }
 }
 

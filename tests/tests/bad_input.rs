@@ -112,6 +112,28 @@ fn requests_that_make_no_sense() {
         let escaping = post("/v1/deployments", deployment_with(paths).as_bytes());
         assert!(escaping.starts_with("HTTP/1.1 400") && escaping.contains(rule), "{escaping}");
     }
+    let get = |path: &str| {
+        let token = token.trim();
+        http(
+            &address,
+            &format!(
+                "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+            ),
+            b"",
+        )
+    };
+    for (path, field) in
+        [("/v1/changes/abc", "id"), ("/v1/changes/1?newer_than=x", "newer_than"), ("/v1/logs?tail=x", "tail")]
+    {
+        let answer = get(path);
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.contains(field), "{answer}");
+        assert!(answer.contains("ftl-outcome: refused"), "a client can read it: {answer}");
+    }
+    let unnamed = post("/v1/call/Greeter/hello", b"{}");
+    let (head, body) = unnamed.split_once("\r\n\r\n").unwrap();
+    let request = head.lines().find_map(|line| line.strip_prefix("ftl-request: ")).unwrap();
+    let failure: serde_json::Value = serde_json::from_str(body).unwrap();
+    assert_eq!(failure["request"], request, "the id is in the header and in the failure: {unnamed}");
     let stranger = http(&address, "GET /v1/modules HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"");
     assert!(stranger.starts_with("HTTP/1.1 401") && stranger.contains("no API token"), "{stranger}");
 

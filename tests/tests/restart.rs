@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -40,15 +43,31 @@ fn what_was_acknowledged_serves_after_kill_9() {
     sandbox.finish();
 }
 
+/// Every file below a directory.
+fn files(directory: &Path) -> BTreeSet<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { BTreeSet::from([path]) }).collect()
+}
+
 #[test]
 fn one_data_directory_has_one_controller() {
     let sandbox = Sandbox::new();
     let first = sandbox.serve("data");
+    let _ = sandbox.run_at(&first, &["deploy", "examples/hello/clock"]).expect(0);
+    let instances = files(&sandbox.path("data/instances"));
+    assert!(instances.iter().any(|file| file.ends_with("bin/clock")), "{instances:?}");
     let data = sandbox.path("data");
     let second =
         sandbox.run(&["serve", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"]).expect(1);
     assert!(second.says(&format!("in use by process {}", first.pid())), "{}", second.stderr);
-    let _ = sandbox.run_at(&first, &["ps"]).expect(0);
+    assert_eq!(files(&sandbox.path("data/instances")), instances, "the first one's are untouched");
+
+    let listen = first.url.strip_prefix("http://").unwrap();
+    let other = sandbox.path("other");
+    let third = sandbox.run(&["serve", "--data", other.to_str().unwrap(), "--listen", listen]).expect(1);
+    let holder = format!("{listen} is in use by process {} (ftl)", first.pid());
+    assert!(third.says(&holder), "{}", third.stderr);
+    let _ = sandbox.run_at(&first, &["call", "clock.now"]).expect(0);
     let _ = first.end(Signal::TERM).expect(0);
     sandbox.finish();
 }

@@ -1,8 +1,12 @@
 //! How answers and refusals look: the status, the outcome header and the body.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use axum::body::Bytes;
-use axum::extract::FromRequest;
 use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+use axum::extract::{FromRequest, FromRequestParts};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use ftl_core::http::{OUTCOME_HEADER, Outcome, VERB_ERROR_STATUS, status};
@@ -78,19 +82,37 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Document<T> {
     type Rejection = Response;
 
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Response> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| unread(&rejection))?;
+        let bytes =
+            Bytes::from_request(request, state).await.map_err(|rejection| failure(&unread(&rejection)))?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| invalid("body", error.to_string()))
     }
 }
 
 /// Why a body could not be taken.
-pub(super) fn unread(rejection: &BytesRejection) -> Response {
+pub(super) fn unread(rejection: &BytesRejection) -> Failure {
     match rejection {
         BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-            let message = "the body is larger than this path takes";
-            failure(&Failure::new(Code::ResourceExhausted, message).not_started(false))
+            Failure::new(Code::ResourceExhausted, "the body is larger than this path takes")
         }
-        other => invalid("body", format!("it did not arrive whole: {other}")),
+        other => Failure::new(Code::InvalidArgument, format!("the body did not arrive whole: {other}")),
+    }
+    .not_started(false)
+}
+
+/// A part of the path that must be of a type.
+pub(super) fn part<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<T, Response> {
+    text.parse().map_err(|error| invalid(name, format!("`{text}`: {error}")))
+}
+
+/// The query of the request, as a document.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Query<T> {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let read = axum::extract::Query::from_request_parts(parts, state).await;
+        read.map(|axum::extract::Query(read)| Self(read)).map_err(|error| invalid("query", error.body_text()))
     }
 }
 

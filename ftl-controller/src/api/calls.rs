@@ -57,7 +57,10 @@ async fn call(
     };
     let answered = match head(&module, &verb, &headers, request.clone()) {
         Ok(head) => carry(audience, &operator, head, body).await,
-        Err(refused) => failure(&refused),
+        Err(mut refused) => {
+            refused.request = Some(request.clone());
+            failure(&refused)
+        }
     };
     with_request(answered, &request)
 }
@@ -70,7 +73,7 @@ async fn carry(
 ) -> Response {
     let body = match body {
         Ok(body) => body,
-        Err(rejection) => return unread(&rejection),
+        Err(rejection) => return failure(&unread(&rejection).of_call(&head.target, &head.request)),
     };
     if audience == Audience::Public
         && let Err(refused) = must_be_public(operator, &head.target).await

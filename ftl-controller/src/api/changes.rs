@@ -1,7 +1,7 @@
 //! What operators ask: changes, and how things stand.
 
-use axum::extract::{Path, Query, State};
-use axum::response::Response;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
 use ftl_core::controller::ChangeSpec;
 use ftl_core::http::Started;
 use ftl_core::key::ChangeId;
@@ -9,7 +9,7 @@ use ftl_core::sequence::{Actor, Event};
 use serde::Deserialize;
 
 use super::Shared;
-use super::answer::{Document, Refusal, ok};
+use super::answer::{Document, Query, Refusal, ok, part};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct NewerThan {
@@ -28,10 +28,12 @@ pub(super) async fn apply(
 
 pub(super) async fn status(
     State(operator): State<Shared>,
-    Path(id): Path<u64>,
+    Path(id): Path<String>,
     Query(query): Query<NewerThan>,
-) -> Result<Response, Refusal> {
-    Ok(ok(&operator.change_status(ChangeId(id), query.newer_than).await?))
+) -> Result<Response, Response> {
+    let id = ChangeId(part("id", &id)?);
+    let status = operator.change_status(id, query.newer_than).await;
+    status.map(|status| ok(&status)).map_err(|error| Refusal(error).into_response())
 }
 
 pub(super) async fn modules(State(operator): State<Shared>) -> Result<Response, Refusal> {

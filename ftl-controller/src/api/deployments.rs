@@ -13,7 +13,7 @@ use ftl_core::{DeploymentSpec, Digest};
 use futures_util::TryStreamExt;
 
 use super::Shared;
-use super::answer::{Document, Refusal, invalid, ok};
+use super::answer::{Document, Refusal, invalid, ok, part};
 
 pub(super) async fn diffs(
     State(operator): State<Shared>,
@@ -58,7 +58,7 @@ pub(super) async fn get(
     State(operator): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<Response, Response> {
-    let id: DeploymentId = id.parse().map_err(|error| invalid("id", format!("{error}")))?;
+    let id: DeploymentId = part("id", &id)?;
     match operator.get_deployment(&id).await {
         Ok(info) => Ok(ok(&info)),
         Err(error) => Err(Refusal(error).into_response()),

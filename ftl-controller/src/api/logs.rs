@@ -1,7 +1,7 @@
 //! What modules wrote, one JSON object a line, as long as somebody reads.
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use ftl_core::ControllerError;
@@ -10,7 +10,7 @@ use ftl_core::http::{OUTCOME_HEADER, Outcome};
 use futures_util::StreamExt;
 
 use super::Shared;
-use super::answer::Refusal;
+use super::answer::{Query, Refusal};
 
 pub(super) async fn stream(
     State(operator): State<Shared>,
