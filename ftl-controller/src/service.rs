@@ -19,7 +19,7 @@ use ftl_wire::Listener;
 use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Token};
@@ -91,7 +91,8 @@ impl Service {
             mailbox: mailbox.clone(),
             sessions: Arc::default(),
         };
-        let wire = Wire::start(&path)?;
+        let bound = |listener: &TcpListener| listener.local_addr().map_err(ServiceError::Wire);
+        let wire = Wire::start(&path, bound(&admin)?)?;
         let options = Arc::new(options);
         // Newer than all news of former lives: a client may wait across a restart.
         let (news, seen) = watch::channel(opened.desired.epoch.0 << NEWS_BITS);
@@ -106,7 +107,6 @@ impl Service {
             news,
         };
         let reconciler = Reconciler::begin(beginning).await?;
-        let bound = |listener: &TcpListener| listener.local_addr().map_err(ServiceError::Wire);
         let handle = Handle::new(Inner {
             admin: bound(&admin)?,
             ingress: ingress.as_ref().map(bound).transpose()?,
@@ -134,7 +134,7 @@ impl Service {
     /// # Errors
     /// When the store fails, or a newer Controller has taken over.
     pub async fn run(self) -> Result<(), ServiceError> {
-        let Self { handle, reconciler, inbox, admin, ingress, token, wire, _data } = self;
+        let Self { handle, reconciler, inbox, admin, ingress, token, mut wire, _data } = self;
         let ending = handle.ending();
         let answered = CancellationToken::new();
         let admin = serve(admin, api::admin(Arc::new(handle.clone()), token), answered.clone());
@@ -152,6 +152,10 @@ impl Service {
         tokio::pin!(reconciling);
         let outcome = tokio::select! {
             outcome = &mut reconciling => outcome,
+            error = Wire::failure(wire.failed.take()) => {
+                ending.cancel();
+                reconciling.await.and(Err(error))
+            }
             failed = &mut apis => {
                 ending.cancel();
                 let outcome = reconciling.await;
@@ -222,12 +226,14 @@ async fn listen(address: SocketAddr, or_free: bool) -> Result<TcpListener, Servi
 struct Wire {
     addresses: Vec<String>,
     ending: CancellationToken,
+    /// Says why Runners can no longer connect.
+    failed: Option<oneshot::Receiver<io::Error>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Wire {
     /// Listens for Runners, on a Unix socket and on 127.0.0.1, and starts the thread that serves them.
-    fn start(path: &DataPath) -> Result<Self, ServiceError> {
+    fn start(path: &DataPath, admin: SocketAddr) -> Result<Self, ServiceError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(ServiceError::Wire)?;
         // Sockets belong to the runtime that they are made on.
@@ -239,21 +245,34 @@ impl Wire {
         let addresses = vec![unix.address().to_string(), tcp.address().to_string()];
         let (authority, ending) = (Arc::new(path.clone()), CancellationToken::new());
         let ended = ending.clone();
+        let options = ftl_wire::Options::default().with_http_api(format!("http://{admin}"));
+        let (fail, failed) = oneshot::channel();
         let thread = std::thread::Builder::new().name("ftl-data-path".into()).spawn(move || {
-            runtime.block_on(async {
-                let options = ftl_wire::Options::default();
+            let error = runtime.block_on(async {
                 tokio::select! {
-                    error = unix.serve(authority.clone(), options.clone()) => {
-                        tracing::error!(%error, "runners can no longer connect");
-                    }
-                    error = tcp.serve(authority, options.clone()) => {
-                        tracing::error!(%error, "runners can no longer connect");
-                    }
-                    () = ended.cancelled() => {}
+                    error = unix.serve(authority.clone(), options.clone()) => Some(error),
+                    error = tcp.serve(authority, options.clone()) => Some(error),
+                    () = ended.cancelled() => None,
                 }
             });
+            if let Some(error) = error {
+                // Whoever runs the service hears it; if nobody does, there is nobody to tell.
+                let _ = fail.send(error);
+            }
         });
-        Ok(Self { addresses, ending, thread: Some(thread.map_err(ServiceError::Wire)?) })
+        let thread = Some(thread.map_err(ServiceError::Wire)?);
+        Ok(Self { addresses, ending, failed: Some(failed), thread })
+    }
+
+    /// Resolves when Runners can no longer connect; never, as long as all is well.
+    async fn failure(failed: Option<oneshot::Receiver<io::Error>>) -> ServiceError {
+        match failed {
+            Some(failed) => failed.await.map_or_else(
+                |_| ServiceError::Internal("the data path's thread ended".to_owned()),
+                ServiceError::Wire,
+            ),
+            None => std::future::pending().await,
+        }
     }
 
     /// Ends the thread and every connection, and waits for it: it does nothing that could take long.

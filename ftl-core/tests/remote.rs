@@ -87,7 +87,11 @@ impl Supervisor for Told {
     }
 
     async fn deployed(&self, order: Order, _: &DeploymentId) -> Result<(), ControllerError> {
-        if order != ORDER { Err(ControllerError::Stale) } else { Ok(self.say("deployed".to_owned())) }
+        if order != ORDER {
+            return Err(ControllerError::Stale);
+        }
+        self.say("deployed".to_owned());
+        Ok(())
     }
 
     async fn report(&self, _: Order, report: Report) -> Result<(), ControllerError> {

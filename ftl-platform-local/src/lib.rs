@@ -9,7 +9,7 @@
 //! process moved out of its group (`setsid`) is not found again, so [`KillTree`](ftl_core::platform::Capability)
 //! is not claimed.
 //!
-//! Reading order: [`platform`] (the contract), `instance` (what is known of one), `spawner` (the thread that starts
+//! Reading order: `platform` (the contract), `instance` (what is known of one), `spawner` (the thread that starts
 //! and reaps), `output` (what instances wrote).
 
 mod instance;

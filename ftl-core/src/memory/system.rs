@@ -170,7 +170,7 @@ mod tests {
         let target: crate::name::VerbRef = calls.parse().unwrap();
         UserCode::new("greeter").unwrap().with_verb(hello, move |call, up| {
             let mut head = call.head.clone();
-            (head.caller, head.target) = (Some(call.head.target.clone()), target.clone());
+            (head.caller, head.target) = (Some(call.head.target), target.clone());
             (head.replica, head.table) = (None, None);
             async move { up.call(Call::new(head, Body::once("null"))).await }
         })

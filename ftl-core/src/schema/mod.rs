@@ -1,8 +1,8 @@
 //! The schema language: what a module offers, what its data looks like in JSON, and whom it calls.
 //!
 //! A schema comes out of the same compile as the code that it describes. It has a JSON form (serde, on these
-//! types), a readable form ([`Module::to_text`](text)) and a structural hash ([`Module::hash`](hash)) that
-//! leaves documentation out. [`check`] holds a JSON value against a type and names the path where they differ.
+//! types), a readable form ([`Module::to_text`]) and a structural hash ([`Module::hash`]) that
+//! leaves documentation out. [`Module::check`] holds a JSON value against a type and names the path where they differ.
 
 mod check;
 mod edges;

@@ -4,6 +4,8 @@
 //! to the raw echo of the same run are what to keep. Rows with one caller have all their processes on one core,
 //! because across cores the floor itself jumps between two values; loaded rows run unpinned.
 //!
+//! `callpath load SECONDS` does nothing but the loaded route, for a profiler to look at.
+//!
 //! `floor` is the raw echo, `system` the real processes, `peer` the way into them, `measure` the rounds, `weight` memory
 //! and start.
 
@@ -24,6 +26,7 @@ mod system;
 mod weight;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Rounds, unless the command line says otherwise: enough for a median that repeats.
 const ROUNDS: usize = 7;
@@ -34,6 +37,9 @@ fn main() -> ExitCode {
     match arguments.as_slice() {
         ["floor", socket] => floor::serve(socket),
         ["controller", data, boot, ftl] => controller::serve(data, boot, ftl),
+        ["load", seconds] => {
+            measure::load(&system::build(), Duration::from_secs(seconds.parse().expect("give seconds")));
+        }
         [] => report(ROUNDS),
         [rounds] => report(rounds.parse().expect("give the number of rounds")),
         _ => return ExitCode::from(64),

@@ -192,6 +192,24 @@ pub(crate) fn report(ftl: &Path, rounds: usize) {
     );
 }
 
+/// Keeps the route from the peer to a Deployment loaded for so long.
+pub(crate) fn load(ftl: &Path, span: Duration) {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start(ftl, directory.path());
+    let pids = bench.system.processes();
+    let (mut row, start) = (Row::new("peer → Controller → Runner → Deployment"), Instant::now());
+    bench.runtime.block_on(async {
+        while start.elapsed() < span {
+            let lanes = (0..MANY).map(|_| {
+                let caller = bench.routed.clone();
+                lane(async move || caller.call().await)
+            });
+            many_callers(&mut row, &pids, lanes).await;
+        }
+    });
+    print("64 in flight", &[row], |_, _| 1.0);
+}
+
 fn print(title: &str, rows: &[Row], ratio: impl Fn(&Row, &Row) -> f64) {
     println!("\n{title}");
     println!("{:42}{:>8}{:>10}{:>10}{:>10}{:>12}", "", "ratio", "p50 µs", "p99 µs", "CPU µs", "calls/s");
