@@ -125,6 +125,12 @@ impl Dispatch for Calls {
         if let Err(failure) = self.edges.check(target, head.caller()) {
             return Route::Refuse(failure);
         }
+        tracing::debug!(
+            request = head.request(),
+            verb = target,
+            caller = head.caller(),
+            "a call of a deployment"
+        );
         if sequence::recording() {
             Event::new(Actor::Runner, Actor::Controller, "Call", "reply", target).record();
         }

@@ -179,6 +179,14 @@ impl Control {
         }
     }
 
+    /// Resolves when there is no connection to the Controller.
+    pub(crate) async fn unreachable(&self) {
+        let link = self.link.borrow().as_ref().map(|link| link.connection.clone());
+        if let Some(connection) = link {
+            connection.closed().await;
+        }
+    }
+
     /// Waits until the Controller has taken this report, as long as last words may take.
     pub(crate) async fn told(&self, report: &Report) {
         let mut told = self.told.subscribe();

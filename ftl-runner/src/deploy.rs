@@ -1,5 +1,6 @@
 //! One deployment, from Deploy to its end.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use ftl_core::{ControllerError, DeploymentInfo, VerbService};
 use ftl_wire::{Connection, Peer};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::agent::Agent;
 use crate::child::{UserCode, crash_of};
@@ -26,6 +27,8 @@ use crate::route::Upward;
 const PING_PAUSE_FIRST: Duration = Duration::from_millis(5);
 /// … and the longest.
 const PING_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How often a Runner looks whether its user code still answers.
+const STUCK_LOOK: Duration = Duration::from_secs(1);
 /// How long one ping may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -122,10 +125,35 @@ impl Deploying<'_> {
         // Set once: this is the only task that does so, and it does so once.
         let _ = self.agent.user_code.set(connection.clone());
         self.agent.become_ready();
-        let closed = connection.closed().await;
+        let closed = tokio::select! {
+            closed = connection.closed() => closed,
+            never = self.tell_when_stuck(&connection) => match never {},
+        };
         // The end of the process explains more than the end of its connection: give it a moment to be seen.
         sleep(PING_PAUSE_MAX).await;
         Crash::new(format!("closed its connection: {closed}"))
+    }
+
+    /// Tells those who read its output when the user code answers no more, and when it does again. Its calls may still
+    /// end, so nothing else is done about it here: calls are refused meanwhile.
+    async fn tell_when_stuck(&self, connection: &Connection) -> Infallible {
+        let mut stuck = false;
+        loop {
+            sleep(STUCK_LOOK).await;
+            if connection.is_stuck() != stuck {
+                stuck = !stuck;
+                let silence = connection.silent_for().as_secs();
+                let words = if stuck {
+                    format!(
+                        "the deployment has not answered for {silence} s: calls are refused until it does"
+                    )
+                } else {
+                    "the deployment answers again".to_owned()
+                };
+                warn!("{words}");
+                self.output.say(&format!("[runner {}] {words}", self.agent.key));
+            }
+        }
     }
 
     fn check_schema(&self, info: &DeploymentInfo, connection: &Connection) -> Result<(), Crash> {

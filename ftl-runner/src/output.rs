@@ -40,6 +40,11 @@ impl Output {
         self.written.notify_one();
     }
 
+    /// Puts a line of the Runner's own among those of the user code.
+    pub(crate) fn say(&self, text: &str) {
+        self.push(OutputLine::new(now_us(), Stream::Stderr, text));
+    }
+
     /// The last lines of standard error.
     pub(crate) fn tail(&self) -> Vec<String> {
         self.state().tail.iter().cloned().collect()

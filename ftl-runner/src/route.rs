@@ -8,9 +8,10 @@ use ftl_core::runner::Report;
 use ftl_core::schema::{CallEdges, Module};
 use ftl_core::sequence::{self, Actor, Event};
 use ftl_core::{Call, CallError, Code, Failure, Reply, VerbService, remote};
-use ftl_wire::{Dispatch, HeadRef, Route, Stamp};
+use ftl_wire::{Connection, Dispatch, HeadRef, Route, Stamp};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
+use tracing::debug;
 
 use crate::agent::{Agent, Orders};
 use crate::control::Link;
@@ -35,6 +36,9 @@ impl Downward {
     fn refuse(&self, head: &HeadRef<'_>) -> Option<Failure> {
         let refused = |message: String| Some(Failure::new(Code::Unavailable, message).not_started(true));
         let key = self.agent.key;
+        if self.agent.user_code.get().is_some_and(Connection::is_stuck) {
+            return refused(format!("the deployment of runner {key} does not answer"));
+        }
         match &*self.agent.phase.borrow() {
             Report::Ready => {}
             Report::Draining | Report::Drained => return refused(format!("runner {key} is draining")),
@@ -57,6 +61,7 @@ impl Dispatch for Downward {
         if let Some(failure) = self.refuse(head) {
             return Route::Refuse(failure);
         }
+        debug!(request = head.request(), verb = head.target(), "a call for the deployment");
         if sequence::recording() {
             Event::new(Actor::Controller, Actor::Runner, "Call", "reply", head.target()).record();
         }
@@ -90,6 +95,7 @@ impl Dispatch for Upward {
         if let Err(failure) = self.edges.check(head.target(), head.caller()) {
             return Route::Refuse(failure);
         }
+        debug!(request = head.request(), verb = head.target(), "a call of the deployment");
         if sequence::recording() {
             Event::new(Actor::Deployment, Actor::Runner, "Call", "reply", head.target()).record();
         }

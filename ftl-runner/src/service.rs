@@ -94,20 +94,30 @@ pub async fn run(options: Options) -> std::io::Result<Ending> {
         },
         _ = interrupt.recv() => Ending::Asked,
     };
-    match &ending {
-        Ending::Crashed(crash) => say_last_words(&agent, &control, &output, crash).await,
+    let crash = match &ending {
+        Ending::Crashed(crash) => Some(crash.clone()),
         _ => {
             info!(?ending, "ending");
-            if ending == Ending::Asked {
-                tokio::select! {
-                    () = finish_calls(&agent, &control, &mut keeping, options.timings.grace) => {}
-                    _ = &mut life => return Ok(ending),
+            let finished = async {
+                if ending == Ending::Asked {
+                    finish_calls(&agent, &control, &mut keeping, options.timings.grace).await;
+                }
+            };
+            // It may end by itself while its calls are waited for.
+            tokio::select! {
+                crash = &mut life => crash,
+                () = finished => {
+                    let orphaned = ending == Ending::Orphaned;
+                    stop.send_replace(Some(if orphaned { ORPHAN_GRACE } else { options.timings.child_grace }));
+                    life.await
                 }
             }
-            let orphaned = ending == Ending::Orphaned;
-            stop.send_replace(Some(if orphaned { ORPHAN_GRACE } else { options.timings.child_grace }));
-            life.await;
         }
+    };
+    match crash {
+        Some(crash) => say_last_words(&agent, &control, &output, &crash).await,
+        None if ending == Ending::Orphaned => {}
+        None => ship_last_output(&control, &output).await,
     }
     Ok(ending)
 }
@@ -129,12 +139,14 @@ async fn drain_when_told(agent: Arc<Agent>) {
 
 /// Lets calls finish when somebody else than the Controller asks the Runner to end.
 async fn finish_calls(agent: &Agent, control: &Control, keeping: &mut JoinSet<Gone>, grace: Duration) {
-    if !matches!(*agent.phase.borrow(), Report::Ready | Report::Draining) {
+    if !matches!(*agent.phase.borrow(), Report::Starting | Report::Ready | Report::Draining) {
         return;
     }
     agent.begin_drain(Instant::now() + grace);
-    // The Controller must hear of it before the calls end, so that it sends no more of them.
+    // The Controller must hear of it before the calls end, so that it sends no more of them, and so that it does not
+    // take the end for a crash.
     tokio::select! {
+        () = control.unreachable() => {}
         () = control.told(&Report::Draining) => {}
         () = control.told(&Report::Drained) => {}
         _ = keeping.join_next() => {}
@@ -155,16 +167,22 @@ async fn wait_for_calls(agent: &Agent, deadline: Instant) {
 /// Tells the Controller how the deployment ended, after its last output.
 async fn say_last_words(agent: &Agent, control: &Control, output: &Output, crash: &Crash) {
     warn!(reason = %crash.reason, "the deployment ended");
+    let report = Report::Crashed(crash.clone());
+    agent.phase.send_replace(report.clone());
+    tokio::join!(control.told(&report), ship_last_output(control, output));
+}
+
+/// Waits until the Controller has everything that the user code wrote, as long as there is one.
+async fn ship_last_output(control: &Control, output: &Output) {
     let emptied = async {
         while !output.batch().is_empty() {
             sleep(DRAIN_LOOK).await;
         }
     };
-    let report = Report::Crashed(crash.clone());
-    agent.phase.send_replace(report.clone());
-    tokio::join!(control.told(&report), async {
-        let _ = timeout(LAST_OUTPUT, emptied).await;
-    });
+    tokio::select! {
+        _ = timeout(LAST_OUTPUT, emptied) => {}
+        () = control.unreachable() => {}
+    }
 }
 
 /// Resolves when whoever started this Runner is no more; never, if it is not tied.

@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::SetOnce;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
-use tracing::{Instrument, Span, error, error_span};
+use tracing::{Instrument, Span, debug, error, error_span};
 
 use super::blocking::Watched;
 use crate::context::Context;
@@ -90,6 +90,7 @@ impl Process {
         let Some(outward) = self.this.upgrade() else {
             return Err(Failure::new(Code::Unavailable, "the process is ending").not_started(true).into());
         };
+        debug!("called");
         let incoming = Incoming::new(Context::of(head), body, outward);
         let running = (verb.run)(incoming);
         let ended = if verb.blocking {
