@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// One process: its number, and when it started, because numbers are used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Process {
@@ -49,6 +51,19 @@ pub fn descendants(of: u32) -> BTreeSet<Process> {
 #[must_use]
 pub fn name(process: Process) -> String {
     fs::read_to_string(format!("/proc/{}/comm", process.pid)).unwrap_or_default().trim().to_owned()
+}
+
+/// The Runner and the user code of a replica of this module, below `of`.
+#[must_use]
+pub fn replica(of: u32, module: &str) -> Option<(Process, Process)> {
+    let runners = descendants(of).into_iter().filter(|process| name(*process) == "ftl");
+    let code = |runner: Process| descendants(runner.pid).into_iter().find(|process| name(*process) == module);
+    runners.into_iter().find_map(|runner| Some((runner, code(runner)?)))
+}
+
+/// Sends a process a signal.
+pub fn send(to: Process, signal: Signal) {
+    kill_process(Pid::from_raw(to.pid.cast_signed()).unwrap(), signal).unwrap();
 }
 
 /// Whether a process still runs.

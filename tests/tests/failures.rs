@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use ftl_core::controller::{ChangeSpec, ChangeState, Wanted};
 use ftl_core::name::VerbRef;
 use ftl_core::{Body, Call, CallError, Failure, Fate, Head, Operator, VerbService};
-use rustix::process::{Pid, Signal, kill_process};
-use tests::processes::{Process, descendants, name};
+use rustix::process::Signal;
+use tests::processes::{replica, send};
 use tests::{PATIENCE, Running, Sandbox};
 
 #[test]
@@ -185,18 +185,10 @@ fn noted(file: &Path) -> BTreeMap<String, usize> {
     noted
 }
 
-fn kill(process: Process) {
-    kill_process(Pid::from_raw(process.pid.cast_signed()).unwrap(), Signal::KILL).unwrap();
-}
-
 /// Kills one process of `counter`: its user code, or the runner around it.
 fn kill_one(serve: &Running, runner: bool) {
-    let counter = |of: u32| descendants(of).into_iter().find(|process| name(*process) == "counter");
-    let all = descendants(serve.pid());
-    let runners = all.iter().filter(|process| name(**process) == "ftl");
-    let victim = runners.into_iter().find_map(|process| counter(process.pid).map(|code| (*process, code)));
-    let (its_runner, code) = victim.unwrap();
-    kill(if runner { its_runner } else { code });
+    let (its_runner, code) = replica(serve.pid(), "counter").unwrap();
+    send(if runner { its_runner } else { code }, Signal::KILL);
 }
 
 /// Waits until `counter` is whole again, and answers with its status.

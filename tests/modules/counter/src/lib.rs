@@ -6,7 +6,7 @@ use std::time::Duration;
 
 ftl::module! {
     /// Leaves a trace of each run.
-    verbs: [note, sleep, repeat, say]
+    verbs: [note, sleep, repeat, say, fork]
 }
 
 /// What to note.
@@ -43,7 +43,9 @@ pub async fn note(request: NoteRequest) -> Result<(), NoteError> {
 
 /// Works for so many milliseconds.
 #[ftl::verb]
+#[allow(clippy::print_stdout, reason = "its output is what is tested")]
 pub async fn sleep(pause_ms: u64) {
+    println!("sleeping {pause_ms}");
     tokio::time::sleep(Duration::from_millis(pause_ms)).await;
 }
 
@@ -58,4 +60,10 @@ pub async fn repeat(letters: u32) -> String {
 #[allow(clippy::print_stdout, reason = "its output is what is tested")]
 pub async fn say(text: String) {
     println!("{text}");
+}
+
+/// Starts a process that does not end by itself.
+#[ftl::verb]
+pub async fn fork() -> bool {
+    std::process::Command::new("sleep").arg("600").spawn().is_ok()
 }

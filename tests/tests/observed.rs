@@ -1,0 +1,104 @@
+//! One request id, given by the caller, is in every log line of its call in every process, in its failure, and in the
+//! header of its answer.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tests::{Running, Sandbox};
+
+/// Calls a verb as any HTTP client would; answers with head and body.
+fn call(serve: &Running, verb: &str, request: Option<&str>, body: &str) -> (String, Value) {
+    let token = std::fs::read_to_string(&serve.token_file).unwrap();
+    let request = request.map(|id| format!("FTL-Request: {id}\r\n")).unwrap_or_default();
+    let text = format!(
+        "POST /v1/call/{verb} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n{request}Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        token.trim(),
+        body.len()
+    );
+    let mut stream = TcpStream::connect(serve.url.strip_prefix("http://").unwrap()).unwrap();
+    stream.write_all(text.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_ascii_lowercase(), serde_json::from_str(body).unwrap())
+}
+
+/// The lines that name this request, wherever they name it.
+fn lines_of(log: &Path, request: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(log).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let names = |fields: &Value| fields["request"] == request;
+    lines
+        .filter(|line: &Value| {
+            names(&line["fields"]) || line["spans"].as_array().is_some_and(|spans| spans.iter().any(names))
+        })
+        .collect()
+}
+
+/// Who wrote a line and about which call: a process says who it is by where its line comes from.
+fn place(line: &Value) -> (String, String) {
+    let target = line["target"].as_str().unwrap().split("::").next().unwrap().to_owned();
+    let verb = |fields: &Value| fields["verb"].as_str().map(str::to_owned);
+    let spans = line["spans"].as_array().into_iter().flatten();
+    let verb = verb(&line["fields"]).or_else(|| spans.into_iter().find_map(verb));
+    (target, verb.unwrap_or_default())
+}
+
+#[test]
+fn one_request_is_seen_in_every_process_and_in_what_is_answered() {
+    let sandbox = Sandbox::new();
+    let log = sandbox.path("log.jsonl");
+    let sandbox = sandbox.with("FTL_LOG", "debug").with("FTL_LOG_FILE", log.to_str().unwrap());
+    let serve = sandbox.serve("data");
+    let _ = sandbox.run_at(&serve, &["deploy", "examples/hello"]).expect(0);
+
+    let (head, reply) = call(&serve, "greeter/hello", Some("seen-everywhere"), r#"{"name": "Ada"}"#);
+    assert!(head.contains("ftl-request: seen-everywhere"), "{head}");
+    assert!(reply["message"].as_str().unwrap().starts_with("Hello, Ada!"), "{reply}");
+    let places: BTreeSet<_> = lines_of(&log, "seen-everywhere").iter().map(place).collect();
+    for (whose, verb) in [
+        ("ftl_controller", "greeter.hello"),
+        ("ftl_runner", "greeter.hello"),
+        ("ftl", "greeter.hello"),
+        // The call of the deployment: up through its Runner, and down to the other one.
+        ("ftl_runner", "clock.now"),
+        ("ftl_controller", "clock.now"),
+        ("ftl", "clock.now"),
+    ] {
+        assert!(places.contains(&(whose.to_owned(), verb.to_owned())), "{whose} {verb}: {places:?}");
+    }
+    let runners = lines_of(&log, "seen-everywhere")
+        .into_iter()
+        .filter(|line| place(line) == ("ftl_runner".into(), "clock.now".into()));
+    let said: BTreeSet<String> =
+        runners.map(|line| line["fields"]["message"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(said.len(), 2, "one Runner passes it up, the other one down: {said:?}");
+
+    let (head, failure) = call(&serve, "greeter/hello", Some("refused-1"), r#"{"name": 7}"#);
+    assert!(head.contains("ftl-request: refused-1"), "{head}");
+    assert_eq!(
+        (&failure["request"], &failure["verb"]),
+        (&"refused-1".into(), &"greeter.hello".into()),
+        "{failure}"
+    );
+
+    let (head, failure) = call(&serve, "greeter/nothing", None, "{}");
+    let made = head.lines().find_map(|line| line.strip_prefix("ftl-request: ")).unwrap();
+    assert_eq!(failure["request"], made, "one is made where none was given");
+
+    let logs = sandbox.run_at(&serve, &["logs", "clock", "--format", "json"]).expect(0);
+    let of_request = |line: &Value| line["line"]["request"] == "seen-everywhere";
+    assert!(
+        logs.stdout.lines().any(|line| of_request(&serde_json::from_str(line).unwrap())),
+        "{}",
+        logs.stdout
+    );
+    let _ = serve.end(Signal::TERM).expect(0);
+    sandbox.finish();
+}
