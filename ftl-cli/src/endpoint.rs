@@ -35,10 +35,14 @@ impl DevFile {
         root.join(FOLDER).join(DEV_FILE)
     }
 
+    /// What a `dev` of a workspace left, running or not.
+    pub(crate) fn read(root: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(Self::path(root)).ok()?).ok()
+    }
+
     /// The running `dev` of a workspace, if there is one.
     pub(crate) fn live(root: &Path) -> Option<Self> {
-        let text = std::fs::read(Self::path(root)).ok()?;
-        let file: Self = serde_json::from_slice(&text).ok()?;
+        let file = Self::read(root)?;
         // Numbers of processes are used again; the lock of its directory ends with it.
         let held = file.token_file.parent().is_some_and(|data| is_held(&data.join(LOCK)));
         (held && is_running(file.pid)).then_some(file)

@@ -148,7 +148,7 @@ fn a_runner_that_is_asked_to_end_from_outside_finishes_its_calls_and_counts_as_n
     let endpoint = serve.endpoint();
     let arguments: Vec<&str> =
         endpoint.iter().map(String::as_str).chain(["call", "counter.sleep", "1500"]).collect();
-    let mut running = sandbox.command(&arguments).spawn().unwrap();
+    let mut running = sandbox.command(&arguments).stdout(std::process::Stdio::null()).spawn().unwrap();
     let logged = |serve: &Running| sandbox.run_at(serve, &["logs", "counter"]).expect(0).stdout;
     wait_until("the call runs", || logged(&serve).contains("sleeping 1500"));
     send(runner, Signal::TERM);

@@ -203,7 +203,7 @@ impl DevFolder {
 
 impl Drop for DevFolder {
     fn drop(&mut self) {
-        if DevFile::live(&self.root).is_some_and(|file| file.pid == std::process::id()) {
+        if DevFile::read(&self.root).is_some_and(|file| file.pid == std::process::id()) {
             let _ = fs::remove_file(DevFile::path(&self.root));
         }
         let _ = fs::remove_dir_all(&self.data);
