@@ -16,7 +16,7 @@ pub(crate) const FOLDER: &str = ".ftl";
 const DEV_FILE: &str = "dev.json";
 
 /// Held by a Controller in its data directory.
-pub(crate) const LOCK: &str = "lock";
+const LOCK: &str = "lock";
 
 /// What a running `ftl dev` leaves for other commands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,10 +35,14 @@ impl DevFile {
         root.join(FOLDER).join(DEV_FILE)
     }
 
+    /// What a `dev` left in a workspace, whether it runs or not.
+    pub(crate) fn read(root: &Path) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(Self::path(root)).ok()?).ok()
+    }
+
     /// The running `dev` of a workspace, if there is one.
     pub(crate) fn live(root: &Path) -> Option<Self> {
-        let text = std::fs::read(Self::path(root)).ok()?;
-        let file: Self = serde_json::from_slice(&text).ok()?;
+        let file = Self::read(root)?;
         // Numbers of processes are used again; the lock of its directory ends with it.
         let held = file.token_file.parent().is_some_and(|data| is_held(&data.join(LOCK)));
         (held && is_running(file.pid)).then_some(file)
@@ -46,7 +50,7 @@ impl DevFile {
 }
 
 /// Whether a process holds this lock.
-pub(crate) fn is_held(lock: &Path) -> bool {
+fn is_held(lock: &Path) -> bool {
     std::fs::File::open(lock).is_ok_and(|lock| lock.try_lock_shared().is_err())
 }
 
