@@ -147,10 +147,15 @@ fn foreign(status: reqwest::StatusCode) -> Failure {
 
 pub(crate) fn lost(error: &reqwest::Error) -> Failure {
     if error.is_timeout() {
-        Failure::new(Code::DeadlineExceeded, "the Controller did not answer in time")
+        overdue()
     } else {
         Failure::new(Code::Unavailable, format!("the connection to the Controller broke: {}", root(error)))
     }
+}
+
+/// No answer came, or nothing more of one.
+pub(crate) fn overdue() -> Failure {
+    Failure::new(Code::DeadlineExceeded, "the Controller did not answer in time")
 }
 
 /// The innermost cause: what the system said.

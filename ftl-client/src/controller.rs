@@ -16,10 +16,11 @@ use ftl_core::{
     Failure, Reply, VerbService,
 };
 use reqwest::Method;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::client::{Client, expect_ok, expect_reply};
-use crate::lines::lines;
+use crate::client::{ANSWER_TIMEOUT, Client, expect_ok, expect_reply, overdue};
+use crate::lines::{in_time, lines};
+use crate::progress::Progress;
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
@@ -81,12 +82,14 @@ impl Controller for Client {
         size: u64,
         body: BoxStream<io::Result<Bytes>>,
     ) -> Result<Digest, ControllerError> {
+        let progress = Progress::default();
         let request = self
             .request(Method::PUT, &format!("{ARTEFACTS}/{digest}"))
             .header(SIZE_HEADER, size)
-            .body(reqwest::Body::wrap_stream(body));
-        // No timeout of its own: an upload takes as long as the link needs, and the Controller gives up on silence.
-        let bytes = expect_ok(self.send(request).await?).await?;
+            .body(reqwest::Body::wrap_stream(progress.watch(body)));
+        // As long as the link needs, while anything moves.
+        let uploading = async { expect_ok(self.send(request).await?).await };
+        let bytes = progress.unless_stalled(uploading).await?;
         let stored: Stored = serde_json::from_slice(&bytes)
             .map_err(|error| Failure::new(Code::Internal, format!("the answer to an upload: {error}")))?;
         Ok(stored.digest)
@@ -127,7 +130,11 @@ impl Operator for Client {
         &self,
         query: LogQuery,
     ) -> Result<BoxStream<Result<LogLine, ControllerError>>, ControllerError> {
-        let response = self.send(self.request(Method::GET, LOGS).query(&query)).await?;
-        lines(response).await
+        let follow = query.follow;
+        let asking = self.send(self.request(Method::GET, LOGS).query(&query));
+        let response = timeout(ANSWER_TIMEOUT, asking).await.map_err(|_| overdue())??;
+        let lines = lines(response).await?;
+        // Who follows may wait for ever for the next line; who asks for what there is may not.
+        Ok(if follow { lines } else { in_time(lines) })
     }
 }

@@ -1,7 +1,8 @@
 //! The HTTP API of a Controller as a Rust client: [`Client`] implements [`Controller`](ftl_core::Controller) and
 //! [`Operator`](ftl_core::Operator), so that whoever holds one cannot tell it from a Controller in the same process.
 //!
-//! Reading order: `client` (requests and answers), `controller` (the traits over them), `lines` (a streamed answer).
+//! Reading order: `client` (requests and answers), `controller` (the traits over them), `lines` (a streamed answer),
+//! `progress` (an upload that stalls).
 //! Paths, headers and documents are [`ftl_core::http`].
 //!
 //! ```no_run
@@ -17,5 +18,6 @@
 mod client;
 mod controller;
 mod lines;
+mod progress;
 
 pub use client::Client;

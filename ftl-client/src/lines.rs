@@ -8,8 +8,9 @@ use ftl_core::{Code, ControllerError, Failure};
 use futures_util::{Stream, StreamExt, stream};
 use reqwest::Response;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
-use crate::client::{expect_ok, lost};
+use crate::client::{ANSWER_TIMEOUT, expect_ok, lost, overdue};
 
 /// Longest line of a streamed answer, in bytes: a line of output, escaped, and what is said of it.
 const LINE_BYTES_MAX: usize = 256 << 10;
@@ -26,6 +27,19 @@ pub(crate) async fn lines<T: DeserializeOwned + Send + 'static>(
     Ok(Box::pin(stream::try_unfold(reader, |mut reader| async move {
         Ok(reader.next().await?.map(|object| (object, reader)))
     })))
+}
+
+/// The same, ended with an error when the next object does not come.
+pub(crate) fn in_time<T: Send + 'static>(
+    lines: BoxStream<Result<T, ControllerError>>,
+) -> BoxStream<Result<T, ControllerError>> {
+    Box::pin(stream::try_unfold(lines, |mut lines| async move {
+        match timeout(ANSWER_TIMEOUT, lines.next()).await {
+            Ok(Some(line)) => Ok(Some((line?, lines))),
+            Ok(None) => Ok(None),
+            Err(_) => Err(overdue().into()),
+        }
+    }))
 }
 
 struct Reader {
@@ -77,6 +91,16 @@ mod tests {
             found.push(number);
         }
         assert_eq!(found, [1, 22, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_does_not_come_is_an_error() {
+        let silent: BoxStream<Result<u32, ControllerError>> =
+            Box::pin(stream::iter([Ok(1)]).chain(stream::pending()));
+        let mut lines = in_time(silent);
+        assert_eq!(lines.next().await.unwrap().unwrap(), 1);
+        assert!(lines.next().await.unwrap().unwrap_err().to_string().contains("in time"));
+        assert!(lines.next().await.is_none());
     }
 
     #[tokio::test]

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +19,9 @@ use tokio::time::timeout;
 
 /// How long an upload may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How much of a refused upload is read, and how long, so that its sender learns why it was refused.
+const READ_OFF_BYTES: usize = 64 << 20;
+const READ_OFF_MAX: Duration = Duration::from_secs(5);
 /// Read at once when a stored artefact is checked.
 const CHECK_BYTES: usize = 1 << 20;
 
@@ -92,7 +94,20 @@ impl Artefacts {
         &self,
         digest: Digest,
         size: u64,
-        body: BoxStream<io::Result<Bytes>>,
+        mut body: BoxStream<io::Result<Bytes>>,
+    ) -> Result<(), ControllerError> {
+        let kept = self.keep(digest, size, &mut body).await;
+        if kept.is_err() {
+            read_off(&mut body).await;
+        }
+        kept
+    }
+
+    async fn keep(
+        &self,
+        digest: Digest,
+        size: u64,
+        body: &mut BoxStream<io::Result<Bytes>>,
     ) -> Result<(), ControllerError> {
         if size > ARTEFACT_BYTES_MAX {
             let message =
@@ -136,12 +151,25 @@ impl Artefacts {
     }
 }
 
+/// Reads what is still coming after a refusal, within bounds: a sender that is cut off does not read why.
+async fn read_off(body: &mut BoxStream<io::Result<Bytes>>) {
+    let reading = async {
+        let mut left = READ_OFF_BYTES;
+        while let Some(Ok(bytes)) = body.next().await
+            && left > bytes.len()
+        {
+            left -= bytes.len();
+        }
+    };
+    let _ = timeout(READ_OFF_MAX, reading).await;
+}
+
 /// Writes and checks what comes, as it comes.
 async fn receive(
     mut file: fs::File,
     digest: Digest,
     size: u64,
-    mut body: Pin<Box<dyn futures_core::Stream<Item = io::Result<Bytes>> + Send>>,
+    body: &mut BoxStream<io::Result<Bytes>>,
 ) -> Result<(), ControllerError> {
     let (mut hasher, mut found) = (Hasher::default(), 0);
     loop {
@@ -216,6 +244,25 @@ mod tests {
     fn files(directory: &Path) -> usize {
         let entries = std::fs::read_dir(directory).unwrap().flatten();
         entries.map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 }).sum()
+    }
+
+    #[tokio::test]
+    async fn a_refused_upload_is_read_to_its_end() {
+        let root = tempfile::tempdir().unwrap();
+        let artefacts = Artefacts::open(root.path().to_owned()).await.unwrap();
+        let mut left = 5;
+        let sender = stream::poll_fn(move |_| {
+            left -= 1;
+            std::task::Poll::Ready((left > 0).then(|| Ok(Bytes::from_static(b"more"))))
+        });
+        let (ended, end) = tokio::sync::oneshot::channel();
+        let sender = sender.chain(stream::once(async move {
+            let _ = ended.send(());
+            Ok(Bytes::new())
+        }));
+        let refused = artefacts.put(Digest::of(b"right"), 5, Box::pin(sender)).await.unwrap_err();
+        assert!(matches!(refused, ControllerError::Truncated { .. }), "{refused}");
+        end.await.unwrap();
     }
 
     #[tokio::test]

@@ -93,9 +93,13 @@ impl Sandbox {
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(ftl());
+        command.args(arguments);
+        self.at_home(command)
+    }
+
+    fn at_home(&self, mut command: Command) -> Command {
         command
             .current_dir(root())
-            .args(arguments)
             .env("HOME", self.path("home"))
             .env("TMPDIR", self.path("tmp"))
             .env_remove("XDG_STATE_HOME")
@@ -147,10 +151,24 @@ impl Sandbox {
     /// Starts `ftl serve` over a data directory of this sandbox, on a free port, and waits until it answers.
     #[must_use]
     pub fn serve(&self, data: &str) -> Running {
+        self.serve_by(data, |ftl| Command::new(ftl))
+    }
+
+    /// The same, started by the command that `by` makes of the path of `ftl`.
+    #[must_use]
+    pub fn serve_by(&self, data: &str, by: impl Fn(&Path) -> Command) -> Running {
         let data = self.path(data);
-        let data = data.to_str().unwrap();
-        let mut running =
-            self.start(&["serve", "--data", data, "--listen", "127.0.0.1:0", "--format", "json"]);
+        let mut command = by(ftl());
+        command.args([
+            "serve",
+            "--data",
+            data.to_str().unwrap(),
+            "--listen",
+            "127.0.0.1:0",
+            "--format",
+            "json",
+        ]);
+        let mut running = Running::start(self.at_home(command), self.seen.clone());
         running.wait_until_served();
         running
     }

@@ -19,7 +19,7 @@ use ftl_core::deployment::DeploymentSpec;
 use ftl_core::key::{DeploymentId, Epoch};
 use ftl_core::name::ClusterId;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool};
+use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool};
 
 use crate::desired::{Applied, Desired, NewChange, Outcome, Startup, Transaction};
 use crate::time::Time;
@@ -74,7 +74,16 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
-        let one = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+        // When a commit fails, SQLite rolls back by itself and the driver fails to: it goes on counting a transaction,
+        // and what it would call committed from then on is a savepoint in one that never ends. Such a connection is
+        // closed and made anew. (The pool has asked it something first, so the rollback is behind it.)
+        let is_whole = |connection: &mut SqliteConnection| !connection.is_in_transaction();
+        let one = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(true)
+            .before_acquire(move |connection, _| Box::pin(std::future::ready(Ok(is_whole(connection)))));
         let pool = one.connect_with(options).await?;
         let migrated = sqlx::migrate!().run(&pool).await;
         migrated.map_err(|error| Fault::of_migration(error, file))?;
