@@ -99,7 +99,8 @@ mod tests {
             Box::pin(stream::iter([Ok(1)]).chain(stream::pending()));
         let mut lines = in_time(silent);
         assert_eq!(lines.next().await.unwrap().unwrap(), 1);
-        assert!(lines.next().await.unwrap().unwrap_err().to_string().contains("in time"));
+        let error = lines.next().await.unwrap().unwrap_err();
+        assert!(matches!(error, ControllerError::Failed(failure) if failure.code == Code::DeadlineExceeded));
         assert!(lines.next().await.is_none());
     }
 

@@ -113,12 +113,14 @@ impl Platform for Local {
     }
 
     async fn create_instance(&self, spec: &InstanceSpec) -> Result<Created, PlatformError> {
+        // First a place, then the entry: a call that is given up in between must not leave one that never starts.
+        let place = self.starts.reserve().await;
         let (created, fresh) = self.enter(spec)?;
         if let Some(instance) = fresh {
             Event::new(Actor::Platform, Actor::Runner, "CreateInstance", "ack", &spec.about()).record();
-            let start = Start { spec: spec.clone(), instance: instance.clone() };
-            if self.starts.send(start).await.is_err() {
-                instance.never_started("the platform is shutting down".to_owned());
+            match place {
+                Ok(place) => place.send(Start { spec: spec.clone(), instance }),
+                Err(_) => instance.never_started("the platform is shutting down".to_owned()),
             }
         }
         Ok(created)

@@ -197,10 +197,11 @@ fn kill_groups(runner: Option<Pid>, directory: &Path) {
 /// Whether the number of a group now belongs to a process that is not ours.
 ///
 /// The number cannot be given away while the group has a member. Once it has none, a new process may carry it: that
-/// one does not work below our directory.
+/// one neither works below our directory nor was started from there. User code may have gone to work elsewhere.
 fn reused(group: Pid, directory: &Path) -> bool {
-    fs::read_link(format!("/proc/{}/cwd", group.as_raw_nonzero()))
-        .is_ok_and(|cwd| !cwd.starts_with(directory))
+    let links = ["cwd", "exe"].map(|link| fs::read_link(format!("/proc/{}/{link}", group.as_raw_nonzero())));
+    let known = links.iter().flatten().next().is_some();
+    known && !links.iter().flatten().any(|path| path.starts_with(directory))
 }
 
 fn exit(ended: io::Result<ExitStatus>, asked: bool) -> Exit {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,6 +187,37 @@ async fn the_boot_document_is_in_a_private_file_and_nowhere_else() {
     assert!(!format!("{:?}", bench.local).contains("very secret"));
 }
 
+/// Whether a process runs: neither gone nor waiting to be reaped.
+fn runs(pid: &str) -> bool {
+    std::fs::read_to_string(Path::new("/proc").join(pid).join("stat")).is_ok_and(|stat| !stat.contains(") Z"))
+}
+
+#[tokio::test]
+async fn the_group_of_a_killed_runners_user_code_ends_and_no_strangers() {
+    let bench = bench();
+    // As a Runner does it: user code of its own files, in its own group, which it notes. This one works elsewhere.
+    let start = r#"mkdir files && cp /bin/sleep files/code && setsid sh -c 'cd / && exec "$0"/files/code 60' "$FTL_DIR" &
+        echo $! > deployment.pgid; while ! [ "$(cat /proc/$!/comm)" = code ]; do :; done; echo started; kill -9 $$"#;
+    let instance = bench.create(shell(1, start)).await;
+    bench.line(&instance, "started").await;
+    bench.end_of(1).await;
+    let directory = bench.directory.path().join("instances/c-1");
+    let code = std::fs::read_to_string(directory.join("deployment.pgid")).unwrap();
+    let until = tokio::time::Instant::now() + WAIT;
+    while runs(code.trim()) {
+        assert!(tokio::time::Instant::now() < until, "user code outlived its Runner");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // A note of a group that somebody else has by now.
+    let mut stranger =
+        std::process::Command::new("sleep").arg("60").process_group(0).current_dir("/").spawn().unwrap();
+    bench.create(shell(2, &format!("echo {} > deployment.pgid; kill -9 $$", stranger.id()))).await;
+    bench.end_of(2).await;
+    assert!(runs(&stranger.id().to_string()));
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
+
 #[tokio::test]
 async fn children_end_with_the_platform() {
     let bench = bench();
@@ -201,8 +233,7 @@ async fn children_end_with_the_platform() {
     };
     let Bench { local, directory: _directory } = bench;
     drop(local);
-    let process = Path::new("/proc").join(&pid);
-    while std::fs::read_to_string(process.join("stat")).is_ok_and(|stat| !stat.contains(") Z")) {
+    while runs(&pid) {
         assert!(tokio::time::Instant::now() < until, "process {pid} outlived its platform");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

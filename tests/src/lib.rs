@@ -12,6 +12,8 @@
 )]
 
 pub mod binary;
+pub mod changes;
+pub mod load;
 pub mod processes;
 pub mod project;
 pub mod running;

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use ftl_core::name::TargetTriple;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -171,6 +172,13 @@ impl Sandbox {
         let mut running = Running::start(self.at_home(command), self.seen.clone());
         running.wait_until_served();
         running
+    }
+
+    /// The triple that modules are built for here.
+    #[must_use]
+    pub fn target(&self) -> TargetTriple {
+        let version = self.run(&["version", "--format", "json"]).expect(0).json();
+        version["target"].as_str().unwrap().parse().unwrap()
     }
 
     /// Asserts that nothing is left of what ran here: no process, and nothing in the temporary directory.

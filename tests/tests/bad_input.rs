@@ -11,8 +11,10 @@ use ftl_core::artefact::{Artefact, Manifest, Mode};
 use ftl_core::controller::{ChangeSpec, ChangeState, Wanted};
 use ftl_core::schema::Module;
 use ftl_core::{Controller, ControllerError, DeploymentSpec, Digest, Operator};
+use futures_util::stream;
 use rustix::process::Signal;
 use tests::binary::root;
+use tests::changes::change;
 use tests::project::workspace;
 use tests::{Answer, Sandbox};
 
@@ -166,7 +168,7 @@ fn deployments_that_cannot_be() {
     tests::block_on(async {
         let content = bytes(b"#!/bin/sh\n");
         let digest = Digest::of(&content);
-        let send = |bytes: &'static [u8]| Box::pin(Pieces(Some(bytes)));
+        let send = |bytes: &'static [u8]| Box::pin(stream::iter([Ok(bytes::Bytes::from_static(bytes))]));
         let corrupt = client.upload_artefact(digest, 10, send(b"#!/bin/xx\n")).await.unwrap_err();
         assert!(
             matches!(corrupt, ControllerError::Corrupt { expected, .. } if expected == digest),
@@ -209,20 +211,6 @@ fn bytes(bytes: &'static [u8]) -> Vec<u8> {
     bytes.to_vec()
 }
 
-/// A body of one piece.
-struct Pieces(Option<&'static [u8]>);
-
-impl futures_core::Stream for Pieces {
-    type Item = std::io::Result<bytes::Bytes>;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        std::task::Poll::Ready(self.0.take().map(|piece| Ok(bytes::Bytes::from_static(piece))))
-    }
-}
-
 /// The files of `examples/hello/clock`, deployed with a schema that is not the binary's.
 #[test]
 fn a_schema_that_is_not_the_binarys() {
@@ -238,22 +226,13 @@ fn a_schema_that_is_not_the_binarys() {
         let promised_before = schema.hash().short();
         schema.verbs[0].idempotent = true;
         let promised = schema.hash().short();
-        let target = target_of(&sandbox);
+        let target = sandbox.target();
         let spec = DeploymentSpec::new(schema, "rust".parse().unwrap(), target, manifest);
         let deployment = client.create_deployment(spec).await.unwrap();
         let wanted = Wanted { deployment, platform: "local".parse().unwrap(), replicas: 1 };
-        let change = client.apply(ChangeSpec::new("lie".parse().unwrap(), vec![wanted])).await.unwrap();
-        let mut seen = 0;
-        let (reason, error) = loop {
-            let status = client.change_status(change, seen).await.unwrap();
-            match status.state {
-                ChangeState::Failed { reason } => {
-                    break (reason, status.modules[0].last_error.clone().unwrap());
-                }
-                ChangeState::Committed => panic!("it serves"),
-                _ => seen = status.seen,
-            }
-        };
+        let status = change(&client, "lie", wanted).await;
+        let error = status.modules[0].last_error.clone().unwrap();
+        let ChangeState::Failed { reason } = status.state else { panic!("it serves") };
         assert_eq!(reason, "crash loop");
         assert!(error.contains(&promised) && error.contains(&promised_before), "both are named: {error}");
         assert_eq!(
@@ -264,11 +243,6 @@ fn a_schema_that_is_not_the_binarys() {
     });
     let _ = serve.end(Signal::TERM).expect(0);
     sandbox.finish();
-}
-
-fn target_of(sandbox: &Sandbox) -> ftl_core::name::TargetTriple {
-    let version = sandbox.run(&["version", "--format", "json"]).expect(0).json();
-    version["target"].as_str().unwrap().parse().unwrap()
 }
 
 #[test]

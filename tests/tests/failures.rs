@@ -2,17 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use ftl_core::controller::{ChangeSpec, ChangeState, Wanted};
-use ftl_core::name::VerbRef;
-use ftl_core::{Body, Call, CallError, Failure, Fate, Head, Operator, VerbService};
+use ftl_core::Operator;
+use ftl_core::controller::{ChangeState, Wanted};
 use rustix::process::Signal;
+use tests::changes::change;
+use tests::load::{noted, under_load};
 use tests::processes::{replica, send};
-use tests::{PATIENCE, Running, Sandbox};
+use tests::{PATIENCE, Running, Sandbox, wait_until};
 
 #[test]
 fn a_deployment_that_exits_at_its_start_is_a_crash_loop_with_its_last_words() {
@@ -108,81 +108,11 @@ fn two_counters(sandbox: &Sandbox) -> Running {
         let modules = client.status().await.unwrap();
         let counter = modules.iter().find(|module| module.module.as_str() == "counter").unwrap();
         let (deployment, platform) = (counter.deployment.clone(), counter.platform.clone());
-        let wanted = vec![Wanted { deployment, platform, replicas: 2 }];
-        let change = client.apply(ChangeSpec::new("two".parse().unwrap(), wanted)).await.unwrap();
-        let mut seen = 0;
-        loop {
-            let status = client.change_status(change, seen).await.unwrap();
-            match status.state {
-                ChangeState::Committed => return,
-                ChangeState::Failed { reason } => panic!("{reason}"),
-                _ => seen = status.seen,
-            }
-        }
+        let status = change(&client, "two", Wanted { deployment, platform, replicas: 2 }).await;
+        assert_eq!(status.state, ChangeState::Committed);
     });
     serve.look();
     serve
-}
-
-/// What became of every call that was made.
-#[derive(Debug, Default)]
-struct Tally {
-    ok: Vec<String>,
-    not_started: Vec<String>,
-    may_have_run: Vec<String>,
-    other: Vec<(String, Failure)>,
-}
-
-/// Calls `counter.note` again and again, a few calls at a time, while `disturb` does its worst.
-fn under_load(serve: &Running, file: &Path, calls: usize, disturb: impl FnOnce() + Send) -> Tally {
-    let target: VerbRef = "counter.note".parse().unwrap();
-    let call = |id: String| {
-        let head = Head::new(target.clone(), format!("r-{id}").parse().unwrap(), deadline());
-        let body = serde_json::json!({"file": file, "id": id, "pause_ms": 5});
-        Call::new(head, Body::once(body.to_string()))
-    };
-    let lane = |lane: usize| {
-        let client = serve.client();
-        let ids = (0..calls).map(move |index| format!("{lane}-{index}"));
-        let mut results = Vec::new();
-        tests::block_on(async {
-            for id in ids {
-                results.push((id.clone(), client.call(call(id)).await));
-            }
-        });
-        results
-    };
-    let results = std::thread::scope(|scope| {
-        let lanes: Vec<_> = (0..8).map(|number| scope.spawn(move || lane(number))).collect();
-        scope.spawn(disturb);
-        lanes.into_iter().flat_map(|lane| lane.join().unwrap()).collect::<Vec<_>>()
-    });
-    let mut tally = Tally::default();
-    for (id, result) in results {
-        match result {
-            Ok(_) => tally.ok.push(id),
-            Err(CallError::Failed(failure)) => match failure.fate {
-                Fate::NotStarted { .. } => tally.not_started.push(id),
-                Fate::MayHaveRun => tally.may_have_run.push(id),
-                Fate::Ran => tally.other.push((id, failure)),
-            },
-            Err(CallError::Verb(body)) => panic!("{:?}", body.bytes()),
-        }
-    }
-    tally
-}
-
-fn deadline() -> tokio::time::Instant {
-    tokio::time::Instant::now() + Duration::from_secs(25)
-}
-
-/// How often each id was noted.
-fn noted(file: &Path) -> BTreeMap<String, usize> {
-    let mut noted = BTreeMap::new();
-    for line in fs::read_to_string(file).unwrap().lines() {
-        *noted.entry(line.to_owned()).or_insert(0) += 1;
-    }
-    noted
 }
 
 /// Kills one process of `counter`: its user code, or the runner around it.
@@ -215,11 +145,7 @@ fn a_replica_that_is_killed_under_load_is_replaced_and_nothing_runs_twice() {
         let file = sandbox.path(&format!("noted-{round}"));
         fs::write(&file, "").unwrap();
         let tally = under_load(&serve, &file, 100, || {
-            let until = Instant::now() + PATIENCE;
-            while fs::metadata(&file).unwrap().len() < 500 {
-                assert!(Instant::now() < until, "no call was made");
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            wait_until("calls are made", || fs::metadata(&file).unwrap().len() >= 500);
             kill_one(&serve, runner);
         });
         let noted = noted(&file);

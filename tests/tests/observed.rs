@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -14,7 +15,7 @@ use tests::{Running, Sandbox};
 
 /// Calls a verb as any HTTP client would; answers with head and body.
 fn call(serve: &Running, verb: &str, request: Option<&str>, body: &str) -> (String, Value) {
-    let token = std::fs::read_to_string(&serve.token_file).unwrap();
+    let token = fs::read_to_string(&serve.token_file).unwrap();
     let request = request.map(|id| format!("FTL-Request: {id}\r\n")).unwrap_or_default();
     let text = format!(
         "POST /v1/call/{verb} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n{request}Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
@@ -31,7 +32,7 @@ fn call(serve: &Running, verb: &str, request: Option<&str>, body: &str) -> (Stri
 
 /// The lines that name this request, wherever they name it.
 fn lines_of(log: &Path, request: &str) -> Vec<Value> {
-    let text = std::fs::read_to_string(log).unwrap();
+    let text = fs::read_to_string(log).unwrap();
     let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
     let names = |fields: &Value| fields["request"] == request;
     lines
@@ -100,5 +101,49 @@ fn one_request_is_seen_in_every_process_and_in_what_is_answered() {
         logs.stdout
     );
     let _ = serve.end(Signal::TERM).expect(0);
+    sandbox.finish();
+}
+
+/// What the kernel tells of a process to whoever may ask.
+fn told_of(pid: u32) -> Vec<u8> {
+    ["cmdline", "environ"]
+        .iter()
+        .flat_map(|file| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default())
+        .collect()
+}
+
+fn holds(text: &[u8], secret: &[u8]) -> bool {
+    text.windows(secret.len()).any(|window| window == secret)
+}
+
+#[test]
+fn no_secret_is_logged_or_shown_by_a_process() {
+    let sandbox = Sandbox::new();
+    let log = sandbox.path("log.jsonl");
+    let sandbox = sandbox.with("FTL_LOG", "trace").with("FTL_LOG_FILE", log.to_str().unwrap());
+    let serve = sandbox.serve("data");
+    let _ = sandbox.run_at(&serve, &["deploy", "examples/hello"]).expect(0);
+    let (_, failure) = call(&serve, "greeter/hello", None, r#"{"name": 7}"#);
+
+    let token = fs::read(&serve.token_file).unwrap();
+    let key = fs::read(sandbox.path("data/cluster.key")).unwrap();
+    let in_hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let in_decimal: Vec<String> = key.iter().map(ToString::to_string).collect();
+    let secrets = [token, key, in_hex.into_bytes(), in_decimal.join(", ").into_bytes()];
+    let processes = serve.look();
+    assert_eq!(processes.len(), 4);
+    let mut told: Vec<(String, Vec<u8>)> =
+        processes.iter().map(|process| (format!("{process:?}"), told_of(process.pid))).collect();
+    told.push(("ftl serve".into(), told_of(serve.pid())));
+    told.push(("a failure".into(), failure.to_string().into_bytes()));
+    let output = serve.end(Signal::TERM).expect(0);
+    told.push(("its output".into(), output.stderr.into_bytes()));
+    told.push(("the log".into(), fs::read(&log).unwrap()));
+    for (whose, text) in told {
+        assert!(!text.is_empty(), "{whose}");
+        for secret in &secrets {
+            assert!(!holds(&text, secret), "{whose} shows {}", String::from_utf8_lossy(secret));
+        }
+    }
     sandbox.finish();
 }
