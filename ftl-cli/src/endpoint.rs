@@ -16,7 +16,7 @@ pub(crate) const FOLDER: &str = ".ftl";
 const DEV_FILE: &str = "dev.json";
 
 /// Held by a Controller in its data directory.
-pub(crate) const LOCK: &str = "lock";
+const LOCK: &str = "lock";
 
 /// What a running `ftl dev` leaves for other commands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ impl DevFile {
         root.join(FOLDER).join(DEV_FILE)
     }
 
-    /// What a `dev` of a workspace left, running or not.
+    /// What a `dev` left in a workspace, whether it runs or not.
     pub(crate) fn read(root: &Path) -> Option<Self> {
         serde_json::from_slice(&std::fs::read(Self::path(root)).ok()?).ok()
     }
@@ -50,7 +50,7 @@ impl DevFile {
 }
 
 /// Whether a process holds this lock.
-pub(crate) fn is_held(lock: &Path) -> bool {
+fn is_held(lock: &Path) -> bool {
     std::fs::File::open(lock).is_ok_and(|lock| lock.try_lock_shared().is_err())
 }
 

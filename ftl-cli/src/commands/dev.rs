@@ -18,7 +18,7 @@ use crate::app::DevArgs;
 use crate::commands::Requests;
 use crate::compile::{self, Built};
 use crate::deploying::{Deployed, deploy};
-use crate::endpoint::{DevFile, FOLDER, LOCK, is_held, is_running};
+use crate::endpoint::{DevFile, FOLDER, is_running};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::invoke::{Invocation, example};
@@ -203,6 +203,7 @@ impl DevFolder {
 
 impl Drop for DevFolder {
     fn drop(&mut self) {
+        // Its lock is released already, so it is not asked whether it lives, only whose it is.
         if DevFile::read(&self.root).is_some_and(|file| file.pid == std::process::id()) {
             let _ = fs::remove_file(DevFile::path(&self.root));
         }
@@ -210,16 +211,13 @@ impl Drop for DevFolder {
     }
 }
 
-/// Removes the directories of `dev`s that were killed: nobody holds their lock.
+/// Removes the directories of `dev`s that were killed. Their locks tell nothing: one that is starting has none yet.
 fn remove_left_over(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let pid =
             name.to_str().and_then(|name| name.strip_prefix("dev-")).and_then(|pid| pid.parse::<u32>().ok());
-        let Some(pid) = pid else { continue };
-        let lock = entry.path().join(LOCK);
-        let unlocked = lock.exists() && !is_held(&lock);
-        if unlocked || !is_running(pid) {
+        if pid.is_some_and(|pid| !is_running(pid)) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
