@@ -1,6 +1,6 @@
 //! What arrives on a connection: read in place, decided under one lock, handed on in batches.
 //!
-//! A batch is all the whole frames of one read. It goes through four steps:
+//! A batch is the whole frames of one read, at most [`BATCH_FRAMES_MAX`]. It goes through four steps:
 //!
 //! 1. **read**, without a lock: frames are cut, the heads of calls are read, and [`Dispatch`] says where each goes;
 //! 2. **apply**, under the connection's own lock: slots are taken and freed, refusals queued, callers answered;
@@ -24,6 +24,19 @@ use crate::frame::{
 use crate::limits::{BODY_BYTES_MAX, CALL_TIMEOUT_MAX, DEPTH_MAX, META_BYTES_MAX};
 use crate::shared::{Shared, reserved};
 use crate::state::{Cancelled, Effects, Ended, Leg, Phase, State, Worker};
+
+/// Frames of one batch. What they lead to is on its way while the next batch is taken: were a whole read one batch, all
+/// processes along a route would wait for each other in turn. Smaller batches cost more system calls than they gain.
+const BATCH_FRAMES_MAX: usize = 32;
+
+/// What was taken of the bytes that arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// So many of them.
+    pub(crate) bytes: usize,
+    /// Whole frames may be left.
+    pub(crate) rest: bool,
+}
 
 /// What a peer's bytes lead to.
 #[derive(Debug)]
@@ -125,11 +138,12 @@ impl Engine {
         }
     }
 
-    /// Takes all whole frames at the beginning of these bytes; answers how many bytes they are.
+    /// Takes the whole frames at the beginning of these bytes, as many as one batch may have.
     ///
     /// What stands before a violation is honoured.
-    pub(crate) fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<usize, Stop> {
+    pub(crate) fn receive(&mut self, bytes: &[u8], now: Instant) -> Result<Taken, Stop> {
         let (taken, read) = self.read(bytes, now);
+        let rest = self.arrived.len() == BATCH_FRAMES_MAX;
         let mut arrived = std::mem::take(&mut self.arrived);
         let shared = self.shared.clone();
         let applied = shared.with(|state| match state.phase {
@@ -143,12 +157,12 @@ impl Engine {
         self.effects.run(&shared);
         applied?;
         read?;
-        Ok(taken)
+        Ok(Taken { bytes: taken, rest })
     }
 
     fn read(&mut self, bytes: &[u8], now: Instant) -> (usize, Result<(), Violation>) {
         let mut at = 0;
-        loop {
+        while self.arrived.len() < BATCH_FRAMES_MAX {
             let frame = match decode(&bytes[at..]) {
                 Ok(Some(frame)) => frame,
                 Ok(None) => return (at, Ok(())),
@@ -161,6 +175,7 @@ impl Engine {
             self.arrived.push(Arrived { at, header: frame.header, verdict });
             at += frame.header.frame_len();
         }
+        (at, Ok(()))
     }
 
     fn judge(&mut self, frame: &Frame<'_>, now: Instant) -> Result<Verdict, Violation> {
@@ -509,7 +524,7 @@ mod tests {
             let Some(frame) = decode(&self.under_way).unwrap() else { return false };
             let len = frame.header.frame_len();
             let bytes: Vec<u8> = self.under_way.drain(..len).collect();
-            assert_eq!(at.engine.receive(&bytes, Instant::now()).unwrap(), len);
+            assert_eq!(at.engine.receive(&bytes, Instant::now()).unwrap().bytes, len);
             true
         }
     }
@@ -647,7 +662,7 @@ mod tests {
         fn decode_total(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             let mut end = End::new(Peer::Controller, true, None);
             if let Ok(taken) = end.engine.receive(&bytes, Instant::now()) {
-                prop_assert!(taken <= bytes.len());
+                prop_assert!(taken.bytes <= bytes.len());
             }
         }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::connection::{CloseReason, Closed, Peer};
 use crate::dispatch::Dispatch;
-use crate::engine::{Engine, Stop};
+use crate::engine::{Engine, Stop, Taken};
 use crate::frame::{HEADER_BYTES, Header};
 use crate::keepalive::{Due, Keepalive};
 use crate::limits::DEAD_AFTER;
@@ -35,6 +35,8 @@ pub(crate) struct Task<S> {
     writing: Writing,
     keepalive: Keepalive,
     timer: Pin<Box<Sleep>>,
+    /// Whole frames may be left of the last read: it is their turn before the next.
+    rest: bool,
     /// Nothing more is written: the peer has seen the end of this direction.
     hung_up: bool,
     done: bool,
@@ -70,39 +72,54 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             writing: Writing::default(),
             keepalive: Keepalive::new(patient, now),
             timer: Box::pin(sleep_until(now)),
+            rest: false,
             hung_up: false,
             done: false,
         }
     }
 
+    /// One turn; `Ready` asks for another, after the other tasks of the thread.
     fn drive(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Closed> {
         for _ in 0..ROUNDS_MAX {
-            let read = self.read(cx)?;
-            let outlook = self.write(cx)?;
-            if !read && !self.keep_time(cx, &outlook)? {
+            let progress = self.read(cx)?;
+            let outlook = match self.write(cx) {
+                Ok(outlook) => outlook,
+                Err(closed) => return Err(self.read_last(cx, closed)),
+            };
+            let time_passed = self.keep_time(cx, &outlook)?;
+            if self.rest {
+                break;
+            }
+            if !progress && !time_passed {
                 return Ok(Poll::Pending);
             }
         }
         Ok(Poll::Ready(()))
     }
 
-    /// Reads once, and lets the engine take what is whole. Answers whether anything came.
+    /// Takes what is left of the last read, or reads once. Answers whether anything came.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
-        let mut space = ReadBuf::new(self.incoming.space());
-        match Pin::new(&mut self.io).poll_read(cx, &mut space) {
-            Poll::Pending => return Ok(false),
-            Poll::Ready(Ok(())) if space.filled().is_empty() => return Err(self.hung_up_by_peer()),
-            Poll::Ready(Ok(())) => {
-                let read = space.filled().len();
-                self.incoming.filled(read);
+        if !self.rest {
+            let mut space = ReadBuf::new(self.incoming.space());
+            match Pin::new(&mut self.io).poll_read(cx, &mut space) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Ok(())) if space.filled().is_empty() => return Err(self.hung_up_by_peer()),
+                Poll::Ready(Ok(())) => {
+                    let read = space.filled().len();
+                    self.incoming.filled(read);
+                }
+                Poll::Ready(Err(error)) => return Err(lost(format!("the socket failed: {error}"))),
             }
-            Poll::Ready(Err(error)) => return Err(lost(format!("the socket failed: {error}"))),
         }
         let now = Instant::now();
         self.keepalive.heard(now);
         self.shared.note_heard(now);
+        self.rest = false;
         match self.engine.receive(self.incoming.whole(), now) {
-            Ok(taken) => self.incoming.taken(taken),
+            Ok(Taken { bytes, rest }) => {
+                self.incoming.taken(bytes);
+                self.rest = rest;
+            }
             Err(Stop::Closed(closed)) => return Err(closed),
             Err(Stop::Violation(violation)) => {
                 self.incoming.clear();
@@ -112,6 +129,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             }
         }
         Ok(true)
+    }
+
+    /// Nothing can be written any more: reads the answers that the peer gave before, and perhaps why it ended.
+    fn read_last(&mut self, cx: &mut Context<'_>, closed: Closed) -> Closed {
+        for _ in 0..ROUNDS_MAX {
+            match self.read(cx) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(said) => return said,
+            }
+        }
+        closed
     }
 
     /// Writes until nothing is queued or the kernel takes no more.
@@ -516,5 +545,71 @@ mod tests {
             }
         }
         assert!(ran > 0, "a callee that never runs anything proves nothing");
+    }
+
+    /// A peer that answers the first call with its last breath: what it said is there, but writing fails first.
+    #[derive(Default)]
+    struct LastBreath {
+        accepted: bool,
+        failed: bool,
+        said: bool,
+    }
+
+    impl AsyncRead for LastBreath {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            space: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if !self.failed {
+                return Poll::Pending;
+            }
+            if !self.said {
+                self.said = true;
+                let mut reply = Vec::new();
+                Writer::begin(&mut reply, StreamId::new(false, 1, 0), Kind::Reply, flags::END).body(b"last");
+                space.put_slice(&reply);
+            }
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for LastBreath {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            if self.accepted {
+                self.failed = true;
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            self.accepted = true;
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_peer_said_before_it_died_is_heard() {
+        let nobody = Arc::new(Serve(Arc::default()));
+        let caller = open(LastBreath::default(), Peer::Controller, false, nobody);
+        let second = async {
+            for _ in 0..5 {
+                tokio::task::yield_now().await;
+            }
+            caller.call(a_call(1)).await
+        };
+        let (first, second) = tokio::join!(caller.call(a_call(0)), second);
+        assert_eq!(first.unwrap().body.bytes(), "last");
+        let Err(CallError::Failed(failure)) = second else { panic!() };
+        assert_eq!(failure.fate, Fate::NotStarted { elsewhere: true });
     }
 }
