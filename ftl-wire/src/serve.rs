@@ -10,6 +10,10 @@ use crate::frame::{Outcome, Reason, Refused, StreamId};
 use crate::shared::{Queued, Shared};
 use crate::state::{End, Ending};
 
+/// The target of the span around a call that is served, so that the lines of a call name it. Whoever names it in another
+/// way turns this target off: a span costs more than a call.
+pub const CALL_SPAN_TARGET: &str = "ftl::call";
+
 /// Runs the service's future in a task. Aborting the task drops the future, and then ends the call.
 pub(crate) fn spawn(
     shared: Arc<Shared>,
@@ -18,7 +22,7 @@ pub(crate) fn spawn(
     call: Box<Call>,
 ) -> AbortHandle {
     // At the level of errors, so that it is there whenever anything is logged at all: every line of a call names it.
-    let span = tracing::error_span!("call", request = %call.head.request, verb = %call.head.target);
+    let span = tracing::error_span!(target: CALL_SPAN_TARGET, "call", request = %call.head.request, verb = %call.head.target);
     let mut serving = Serving { shared, id, stage: Stage::Spawned };
     let run = async move {
         serving.stage = Stage::Running;
