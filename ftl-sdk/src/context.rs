@@ -1,5 +1,6 @@
 //! [`Context`]: what a verb may know about the call that it answers.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ftl_core::call::{CALL_TIMEOUT_DEFAULT, Head};
@@ -17,12 +18,18 @@ use ftl_core::name::{IdempotencyKey, ModuleName, RequestId, VerbName, VerbRef};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Context {
-    head: Head,
+    /// Shared, because everything that a call touches has one.
+    head: Arc<Head>,
 }
 
 impl Context {
     pub(crate) fn of(head: Head) -> Self {
-        Self { head }
+        Self { head: Arc::new(head) }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Head)) -> Self {
+        change(Arc::make_mut(&mut self.head));
+        self
     }
 
     /// The verb that runs.
@@ -69,37 +76,32 @@ impl Context {
 
     /// The same, called by this verb.
     #[must_use]
-    pub fn with_caller(mut self, caller: VerbRef) -> Self {
-        self.head.caller = Some(caller);
-        self
+    pub fn with_caller(self, caller: VerbRef) -> Self {
+        self.with(|head| head.caller = Some(caller))
     }
 
     /// The same with another request id.
     #[must_use]
-    pub fn with_request_id(mut self, request: RequestId) -> Self {
-        self.head.request = request;
-        self
+    pub fn with_request_id(self, request: RequestId) -> Self {
+        self.with(|head| head.request = request)
     }
 
     /// The same with this much time left.
     #[must_use]
-    pub fn with_remaining(mut self, remaining: Duration) -> Self {
-        self.head.deadline = tokio::time::Instant::now() + remaining;
-        self
+    pub fn with_remaining(self, remaining: Duration) -> Self {
+        self.with(|head| head.deadline = tokio::time::Instant::now() + remaining)
     }
 
     /// The same as an attempt that repeats others.
     #[must_use]
-    pub fn with_attempt(mut self, attempt: u8) -> Self {
-        self.head.attempt = attempt;
-        self
+    pub fn with_attempt(self, attempt: u8) -> Self {
+        self.with(|head| head.attempt = attempt)
     }
 
     /// The same with an idempotency key.
     #[must_use]
-    pub fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
-        self.head.idempotency_key = Some(key);
-        self
+    pub fn with_idempotency_key(self, key: IdempotencyKey) -> Self {
+        self.with(|head| head.idempotency_key = Some(key))
     }
 
     /// The head of a call that the verb makes: it comes from this verb, one deeper, and has the time that is left.
@@ -120,6 +122,6 @@ impl Default for Context {
         let verb: VerbName = "test".parse().expect("a legal name");
         let request: RequestId = "test".parse().expect("a legal id");
         let deadline = tokio::time::Instant::now() + CALL_TIMEOUT_DEFAULT;
-        Self { head: Head::new(VerbRef::new(module, verb), request, deadline) }
+        Self::of(Head::new(VerbRef::new(module, verb), request, deadline))
     }
 }

@@ -73,7 +73,7 @@ pub trait Serve<Module>: Verb {
 }
 
 /// A verb on its way to its encoded end.
-type Running = Pin<Box<dyn Future<Output = Result<Body, CallError>> + Send>>;
+pub(crate) type Running = Pin<Box<dyn Future<Output = Result<Body, CallError>> + Send>>;
 
 /// How to describe and run a verb: everything about it that is not a type.
 #[derive(Clone, Copy)]

@@ -30,8 +30,10 @@ ftl::module! {
 /// Asks the clock.
 #[ftl::verb]
 pub async fn asks(now: Client<clock::now>) -> Result<String, ftl::Error> {
-    tracing::info!("asking");
-    Ok(now.call(()).await?.time)
+    tracing::info_span!("own", step = 1).in_scope(|| tracing::info!("asking"));
+    let time = now.call(()).await?.time;
+    tracing::info!("asked");
+    Ok(time)
 }
 
 /// Keeps the thread that everybody needs.
@@ -43,6 +45,7 @@ pub async fn blocks() {
 /// What a process started from here has open.
 #[ftl::verb(blocking)]
 pub async fn descendants() -> String {
+    tracing::info!("listing");
     let mut list = Command::new("ls");
     let listed = list.args(["-l", "/proc/self/fd"]).stdin(Stdio::inherit()).stderr(Stdio::null()).output();
     String::from_utf8_lossy(&listed.unwrap().stdout).into_owned()
@@ -235,8 +238,15 @@ async fn log_lines_carry_their_request() {
     code.call("asks", "null").await.unwrap();
     let _ = code.call("panics", "null").await;
     code.call("blocks", "null").await.unwrap();
+    code.call("descendants", "null").await.unwrap();
     let text = code.last_words().await;
-    for said in ["asking", "panicked: on purpose", "`ftl_sdk.blocks` has blocked its thread"] {
+    for said in [
+        " INFO call{request=r-42 verb=ftl_sdk.asks}: own{step=1}: serve: asking",
+        " INFO call{request=r-42 verb=ftl_sdk.asks}: serve: asked",
+        " INFO call{request=r-42 verb=ftl_sdk.descendants}: serve: listing",
+        "ERROR call{request=r-42 verb=ftl_sdk.panics}: ftl::panic: panicked: on purpose",
+        "`ftl_sdk.blocks` has blocked its thread",
+    ] {
         let line =
             text.lines().find(|line| line.contains(said)).unwrap_or_else(|| panic!("{said} in {text}"));
         assert!(line.contains("request=r-42"), "{line}");
@@ -256,7 +266,10 @@ fn check_events(file: &Path) {
     assert_eq!((&fields["from"], &fields["to"]), (&"Runner".into(), &"Deployment".into()));
     assert_eq!((&fields["message"], &fields["reply"]), (&"Call".into(), &"reply".into()));
     assert_eq!(fields["id"], "ftl_sdk.asks");
-    assert!(lines.iter().any(|line| line["fields"]["message"] == "asking"));
+    let asking = lines.iter().find(|line| line["fields"]["message"] == "asking").unwrap();
+    assert_eq!((&asking["request"], &asking["verb"]), (&"r-42".into(), &"ftl_sdk.asks".into()));
+    assert_eq!(asking["span"]["name"], "own");
+    assert!(called.get("request").is_none(), "nothing runs when it arrives");
 }
 
 async fn nothing_inherits_the_socket() {

@@ -82,3 +82,4 @@ pub use handshake::{
 };
 pub use listener::{Authority, Listener};
 pub use options::Options;
+pub use serve::CALL_SPAN_TARGET;

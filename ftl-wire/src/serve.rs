@@ -1,40 +1,53 @@
-//! One call that is served in this process: a task of its own, which always leaves an end behind.
+//! One call that is served in this process: it always leaves an end behind.
 
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use ftl_core::{Call, Code, Failure, VerbService};
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
-use crate::frame::{Outcome, Reason, Refused, StreamId};
+use crate::frame::{Outcome, StreamId};
 use crate::shared::{Queued, Shared};
 use crate::state::{End, Ending};
 
-/// Runs the service's future in a task. Aborting the task drops the future, and then ends the call.
-pub(crate) fn spawn(
+/// The target of the span around a call that is served, so that the lines of a call name it. Whoever names it in another
+/// way turns this target off: a span costs more than a call.
+pub const CALL_SPAN_TARGET: &str = "ftl::call";
+
+/// Lets a service begin, here and now. Most calls end at once; one that has to wait gets a task of its own, which is
+/// answered. Aborting the task drops the service's future, and then ends the call.
+pub(crate) fn start(
     shared: Arc<Shared>,
     id: StreamId,
     service: Arc<dyn VerbService>,
-    call: Box<Call>,
-) -> AbortHandle {
+    call: Call,
+) -> Option<AbortHandle> {
     // At the level of errors, so that it is there whenever anything is logged at all: every line of a call names it.
-    let span = tracing::error_span!("call", request = %call.head.request, verb = %call.head.target);
-    let mut serving = Serving { shared, id, stage: Stage::Spawned };
-    let run = async move {
-        serving.stage = Stage::Running;
-        let outcome = service.call(*call).await;
-        if let Some(outcome) = serving.end(outcome) {
-            serving.end_with_room(&outcome).await;
-        }
-    };
-    tokio::spawn(run.instrument(span)).abort_handle()
+    let span = tracing::error_span!(
+        target: CALL_SPAN_TARGET,
+        "call",
+        request = %call.head.request,
+        verb = %call.head.target,
+    );
+    let serving = Serving { shared, id, ended: false };
+    let mut running = Box::pin(serve(serving, service, call).instrument(span));
+    // Nobody needs to be woken: a task polls again as soon as it is spawned.
+    let mut context = Context::from_waker(Waker::noop());
+    match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut context))) {
+        Ok(Poll::Pending) => Some(tokio::spawn(running).abort_handle()),
+        // A panic has been told by its hook, and has ended the call while it unwound.
+        Ok(Poll::Ready(())) | Err(_) => None,
+    }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Stage {
-    Spawned,
-    Running,
-    Ended,
+async fn serve(mut serving: Serving, service: Arc<dyn VerbService>, call: Call) {
+    let outcome = service.call(call).await;
+    if let Some(outcome) = serving.end(outcome) {
+        serving.end_with_room(&outcome).await;
+    }
 }
 
 /// The duty to end a call, kept by whoever holds it: also when the verb panics, or its task is aborted.
@@ -42,7 +55,7 @@ enum Stage {
 struct Serving {
     shared: Arc<Shared>,
     id: StreamId,
-    stage: Stage,
+    ended: bool,
 }
 
 impl Serving {
@@ -50,7 +63,7 @@ impl Serving {
     fn end(&mut self, outcome: Outcome) -> Option<Box<Outcome>> {
         match self.shared.answer(self.id, &outcome) {
             Queued::Done => {
-                self.stage = Stage::Ended;
+                self.ended = true;
                 None
             }
             // In a box: every call would carry the space for what few need.
@@ -66,43 +79,29 @@ impl Serving {
             // Before the look, so that no room that comes between is missed.
             room.as_mut().enable();
             if shared.answer(self.id, outcome) == Queued::Done {
-                self.stage = Stage::Ended;
+                self.ended = true;
                 return;
             }
             room.await;
         }
     }
+}
 
-    /// How the call ended, of which only the future's end is known.
-    fn broken_off(&self, ending: Option<Ending>) -> End {
-        let ran = |code, message: &str| End { reason: None, failure: Failure::new(code, message) };
-        match (&self.stage, ending) {
-            (Stage::Spawned, Some(Ending::Cancelled)) => {
-                Refused::new(Reason::CANCELLED, Code::Cancelled, "cancelled before it started").into()
-            }
-            (Stage::Spawned, Some(Ending::Deadline)) => {
-                let message = "the deadline passed before it started";
-                Refused::new(Reason::DEADLINE, Code::DeadlineExceeded, message).into()
-            }
-            (Stage::Spawned, None) => {
-                Refused::new(Reason::DRAINING, Code::Unavailable, "the process is ending").into()
-            }
-            (_, Some(Ending::Cancelled)) => ran(Code::Cancelled, "cancelled by its caller"),
-            (_, Some(Ending::Deadline)) => ran(Code::DeadlineExceeded, "the deadline passed while it ran"),
-            (_, None) if std::thread::panicking() => {
-                let mut panicked = ran(Code::Internal, "the verb panicked");
-                panicked.failure = panicked.failure.passed_on();
-                panicked
-            }
-            (_, None) => ran(Code::Unavailable, "the process is ending"),
-        }
-    }
+/// How a call ended that had begun, and of which only the future's end is known.
+fn broken_off(ending: Option<Ending>) -> End {
+    let failure = match ending {
+        Some(Ending::Cancelled) => Failure::new(Code::Cancelled, "cancelled by its caller"),
+        Some(Ending::Deadline) => Failure::new(Code::DeadlineExceeded, "the deadline passed while it ran"),
+        None if std::thread::panicking() => Failure::new(Code::Internal, "the verb panicked").passed_on(),
+        None => Failure::new(Code::Unavailable, "the process is ending"),
+    };
+    End { reason: None, failure }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        if self.stage != Stage::Ended {
-            self.shared.broke_off(self.id, |ending| self.broken_off(ending));
+        if !self.ended {
+            self.shared.broke_off(self.id, broken_off);
         }
     }
 }

@@ -37,6 +37,8 @@ pub(crate) struct Task<S> {
     timer: Pin<Box<Sleep>>,
     /// Whole frames may be left of the last read: it is their turn before the next.
     rest: bool,
+    /// Calls were served in this turn: it is the turn of the thread's other tasks.
+    served: bool,
     /// Nothing more is written: the peer has seen the end of this direction.
     hung_up: bool,
     done: bool,
@@ -73,6 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             keepalive: Keepalive::new(patient, now),
             timer: Box::pin(sleep_until(now)),
             rest: false,
+            served: false,
             hung_up: false,
             done: false,
         }
@@ -87,7 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 Err(closed) => return Err(self.read_last(cx, closed)),
             };
             let time_passed = self.keep_time(cx, &outlook)?;
-            if self.rest {
+            if self.rest || self.served {
                 break;
             }
             if !progress && !time_passed {
@@ -99,6 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
 
     /// Takes what is left of the last read, or reads once. Answers whether anything came.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
+        self.served = false;
         if !self.rest {
             let mut space = ReadBuf::new(self.incoming.space());
             match Pin::new(&mut self.io).poll_read(cx, &mut space) {
@@ -116,9 +120,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         self.shared.note_heard(now);
         self.rest = false;
         match self.engine.receive(self.incoming.whole(), now) {
-            Ok(Taken { bytes, rest }) => {
+            Ok(Taken { bytes, rest, served }) => {
                 self.incoming.taken(bytes);
-                self.rest = rest;
+                (self.rest, self.served) = (rest, served);
             }
             Err(Stop::Closed(closed)) => return Err(closed),
             Err(Stop::Violation(violation)) => {

@@ -1,6 +1,7 @@
 //! Modules served: to a Runner, as the whole `main` of a binary, or inside a process.
 
 mod blocking;
+mod current;
 mod inherited;
 mod logging;
 mod process;
@@ -84,7 +85,7 @@ pub fn serve(modules: impl AsRef<[Module]>) -> ExitCode {
 /// ```
 #[must_use]
 pub fn in_process(modules: impl AsRef<[Module]>) -> Arc<dyn VerbService> {
-    let process = Process::new(modules.as_ref(), Arc::default());
+    let process = Process::new(modules.as_ref());
     process.connect(Arc::new(Nowhere));
     process
 }

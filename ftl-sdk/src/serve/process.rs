@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::{Future, poll_fn, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 
@@ -13,24 +13,26 @@ use async_trait::async_trait;
 use ftl_core::name::nearest;
 use ftl_core::schema::Visibility;
 use ftl_core::sequence::{self, Actor, Event};
-use ftl_core::{Body, Call, CallError, Code, Failure, Head, Reply, VerbService};
+use ftl_core::{Body, Call, CallError, Code, Failure, Reply, VerbService};
 use ftl_wire::{Dispatch, HeadRef, Route};
 use tokio::runtime::Handle;
 use tokio::sync::SetOnce;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout_at};
-use tracing::{Instrument, Span, debug, error, error_span};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::{debug, error};
 
-use super::blocking::Watched;
+use super::current::{During, during};
 use crate::context::Context;
 use crate::module::Module;
 use crate::param::Incoming;
-use crate::verb::Definition;
+use crate::verb::{Definition, Running};
+
+/// The end of a call, as a [`VerbService`] answers it.
+type Answering<'a> = Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send + 'a>>;
 
 /// The verbs of a process, and the way out of it. As a [`VerbService`] it is what its own verbs call.
 pub(super) struct Process {
     verbs: HashMap<&'static str, HashMap<&'static str, &'static Definition>>,
-    watched: Arc<Watched>,
     /// The Runner; set once, right after the handshake.
     up: SetOnce<Arc<dyn VerbService>>,
     /// Itself, for the verbs that it runs.
@@ -38,10 +40,10 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(modules: &[Module], watched: Arc<Watched>) -> Arc<Self> {
+    pub(super) fn new(modules: &[Module]) -> Arc<Self> {
         let verbs_of = |module: &Module| module.verbs().iter().map(|verb| (verb.name, *verb)).collect();
         let verbs = modules.iter().map(|module| (module.name(), verbs_of(module))).collect();
-        Arc::new_cyclic(|this| Self { verbs, watched, up: SetOnce::new(), this: this.clone() })
+        Arc::new_cyclic(|this| Self { verbs, up: SetOnce::new(), this: this.clone() })
     }
 
     /// Tells the way to everything that is not in this process.
@@ -50,23 +52,37 @@ impl Process {
         let _ = self.up.set(up);
     }
 
-    async fn run(&self, call: Call) -> Result<Reply, CallError> {
+    /// Runs a verb. Its future is small and made only once: what it holds is shared or in a box.
+    fn run(&self, call: Call) -> Answering<'static> {
         let Call { head, body, .. } = call;
-        let (target, request) = (head.target.clone(), head.request.clone());
-        let span = error_span!(target: super::logging::CALL_TARGET, "call", %request, verb = %target);
-        let ended = match self.find(&head) {
-            Ok(verb) => self.execute(verb, head, body).instrument(span).await,
-            Err(failure) => Err(failure.not_started(false).into()),
-        };
-        match ended {
-            Ok(body) => Ok(Reply::new(body)),
-            Err(CallError::Failed(failure)) => Err(failure.of_call(&target, &request).into()),
-            Err(verb) => Err(verb),
+        let context = Context::of(head);
+        match self.start(&context, body) {
+            Ok(running) => Box::pin(execute(context, running)),
+            Err(failure) => {
+                let failure = failure.of_call(context.verb(), context.request_id());
+                Box::pin(ready(Err(failure.into())))
+            }
         }
     }
 
-    fn find(&self, head: &Head) -> Result<&'static Definition, Failure> {
-        let (module, name) = (head.target.module.as_str(), head.target.verb.as_str());
+    fn start(&self, context: &Context, body: Body) -> Result<Running, Failure> {
+        let verb = self.find(context).map_err(|failure| failure.not_started(false))?;
+        let Some(outward) = self.this.upgrade() else {
+            return Err(Failure::new(Code::Unavailable, "the process is ending").not_started(true));
+        };
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            during(context, || debug!("called"));
+        }
+        let running = (verb.run)(Incoming::new(context.clone(), body, outward));
+        if verb.blocking {
+            return Ok(Box::pin(elsewhere(During::new(context.clone(), running))));
+        }
+        Ok(running)
+    }
+
+    fn find(&self, context: &Context) -> Result<&'static Definition, Failure> {
+        let target = context.verb();
+        let (module, name) = (target.module.as_str(), target.verb.as_str());
         let Some(verbs) = self.verbs.get(module) else {
             let message = format!("the module `{module}` is not served here");
             return Err(Failure::new(Code::NotFound, message));
@@ -76,48 +92,65 @@ impl Process {
             let message = format!("module `{module}` has no verb `{name}`{}", hint.unwrap_or_default());
             return Err(Failure::new(Code::NotFound, message));
         };
-        let from_elsewhere = head.caller.as_ref().is_some_and(|caller| caller.module != head.target.module);
+        let from_elsewhere = context.caller().is_some_and(|caller| caller.module != target.module);
         if verb.visibility == Visibility::Module && from_elsewhere {
-            let message =
-                format!("`{}` is private to its module: mark it `pub` to let others call it", head.target);
+            let message = format!("`{target}` is private to its module: mark it `pub` to let others call it");
             return Err(Failure::new(Code::PermissionDenied, message));
         }
         Ok(verb)
     }
+}
 
-    async fn execute(&self, verb: &'static Definition, head: Head, body: Body) -> Result<Body, CallError> {
-        let (target, request, deadline) = (head.target.clone(), head.request.clone(), head.deadline);
-        let Some(outward) = self.this.upgrade() else {
-            return Err(Failure::new(Code::Unavailable, "the process is ending").not_started(true).into());
-        };
-        debug!("called");
-        let incoming = Incoming::new(Context::of(head), body, outward);
-        let running = (verb.run)(incoming);
-        let ended = if verb.blocking {
-            timeout_at(deadline, caught(elsewhere(running.instrument(Span::current())))).await
-        } else {
-            timeout_at(deadline, caught(self.watched.watch(target.clone(), request, running))).await
-        };
-        match ended {
-            Ok(Ok(result)) => {
-                if let Err(CallError::Failed(failure)) = &result
-                    && failure.code == Code::Internal
-                {
-                    error!("failed: {failure}");
-                }
-                result
-            }
-            Ok(Err(_)) => {
-                let message = format!("the verb `{target}` panicked; its log says where");
-                Err(Failure::new(Code::Internal, message).passed_on().into())
-            }
-            Err(_) => {
-                error!("stopped at its deadline");
-                let message = format!("the verb `{target}` did not answer before the deadline");
-                Err(Failure::new(Code::DeadlineExceeded, message).passed_on().into())
-            }
-        }
+/// What a verb panicked with.
+type Panic = Box<dyn Any + Send>;
+
+/// Takes a verb to its end, or to its deadline.
+async fn execute(context: Context, running: Running) -> Result<Reply, CallError> {
+    let deadline = Instant::from_std(context.deadline());
+    match in_time(deadline, caught(During::new(context.clone(), running))).await {
+        Some(Ok(Ok(body))) => Ok(Reply::new(body)),
+        Some(Ok(Err(CallError::Verb(error)))) => Err(CallError::Verb(error)),
+        Some(Ok(Err(CallError::Failed(failure)))) => Err(failed(&context, Some(Ok(failure)))),
+        Some(Err(panic)) => Err(failed(&context, Some(Err(panic)))),
+        None => Err(failed(&context, None)),
     }
+}
+
+/// Logs how a verb failed, and says it.
+fn failed(context: &Context, how: Option<Result<Failure, Panic>>) -> CallError {
+    let verb = context.verb();
+    let failure = during(context, || match how {
+        Some(Ok(failure)) => {
+            if failure.code == Code::Internal {
+                error!("failed: {failure}");
+            }
+            failure
+        }
+        Some(Err(_)) => {
+            let message = format!("the verb `{verb}` panicked; its log says where");
+            Failure::new(Code::Internal, message).passed_on()
+        }
+        None => {
+            error!("stopped at its deadline");
+            let message = format!("the verb `{verb}` did not answer before the deadline");
+            Failure::new(Code::DeadlineExceeded, message).passed_on()
+        }
+    });
+    failure.of_call(verb, context.request_id()).into()
+}
+
+/// Waits for a future until then. Most verbs end when they are polled first, so the timer is made for those that do not.
+async fn in_time<T>(deadline: Instant, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut timer = None;
+    poll_fn(|context| {
+        if let Poll::Ready(ended) = future.as_mut().poll(context) {
+            return Poll::Ready(Some(ended));
+        }
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        timer.as_mut().poll(context).map(|()| None)
+    })
+    .await
 }
 
 /// Runs a future on a thread where it may block. It runs to its end even when nobody waits any more.
@@ -134,7 +167,7 @@ async fn elsewhere<T: Send + 'static>(future: impl Future<Output = T> + Send + '
 }
 
 /// Runs a future to its end or its panic, which ends nothing else.
-async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
+async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
     let mut future = pin!(future);
     poll_fn(|context| {
         // After a panic the future is only dropped.
@@ -202,8 +235,13 @@ impl VerbService for Inward {
         self.0.ping(deadline).await
     }
 
-    async fn call(&self, call: Call) -> Result<Reply, CallError> {
-        self.0.run(call).await
+    // Written out, because the macro's future would carry the call once more.
+    fn call<'life0, 'async_trait>(&'life0 self, call: Call) -> Answering<'async_trait>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        self.0.run(call)
     }
 }
 

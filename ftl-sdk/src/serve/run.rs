@@ -12,9 +12,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::blocking::Watched;
 use super::process::{Doorway, Inward, Process};
-use super::{inherited, logging};
+use super::{blocking, inherited, logging};
 use crate::module::Module;
 
 /// Serves until the Runner closes the connection or asks the process to end.
@@ -25,7 +24,9 @@ pub(super) fn run(modules: &[Module], schema: &schema::Module) -> Result<(), Str
     })?;
     let cannot = |error: io::Error| format!("the module cannot serve: {error}");
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
-    let process = Process::new(modules, Watched::start().map_err(cannot)?);
+    // Verbs are polled on this thread, by the runtime that it drives.
+    blocking::watch_this_thread().map_err(cannot)?;
+    let process = Process::new(modules);
     let outcome = runtime.block_on(live(&process, schema, socket));
     // A verb that blocks its own thread must not keep the process: nobody waits for it any more.
     runtime.shutdown_background();

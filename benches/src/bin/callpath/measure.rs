@@ -192,11 +192,12 @@ pub(crate) fn report(ftl: &Path, rounds: usize) {
     );
 }
 
-/// Keeps the route from the peer to a Deployment loaded for so long.
+/// Keeps the route from the peer to a Deployment loaded for so long. CPU is that of all processes, this one too.
 pub(crate) fn load(ftl: &Path, span: Duration) {
     let directory = tempfile::tempdir().unwrap();
     let bench = Bench::start(ftl, directory.path());
-    let pids = bench.system.processes();
+    let mut pids = bench.system.processes();
+    pids.push(std::process::id());
     let (mut row, start) = (Row::new("peer → Controller → Runner → Deployment"), Instant::now());
     bench.runtime.block_on(async {
         while start.elapsed() < span {
