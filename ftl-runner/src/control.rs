@@ -240,8 +240,8 @@ impl Control {
             };
             let Some(current) = current else { continue };
             let batch = output.batch();
-            match current.supervisor.append_logs(current.order, batch.clone()).await {
-                Ok(()) => output.sent(&batch),
+            match current.supervisor.append_logs(current.order, batch).await {
+                Ok(()) => output.sent(),
                 Err(_) => sleep(ASK_PAUSE).await,
             }
         }

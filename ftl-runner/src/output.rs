@@ -26,8 +26,21 @@ pub(crate) struct Output {
 struct State {
     waiting: VecDeque<OutputLine>,
     bytes: usize,
+    /// Bytes that were dropped and not told yet.
     lost: u64,
     tail: VecDeque<String>,
+    under_way: UnderWay,
+}
+
+/// The batch that was handed out last.
+#[derive(Debug, Default)]
+struct UnderWay {
+    /// How many of its lines are still the oldest that wait.
+    lines: usize,
+    /// The loss that it tells.
+    lost: u64,
+    /// Bytes of it that were dropped meanwhile: lost only if it does not arrive.
+    dropped: u64,
 }
 
 impl Output {
@@ -57,9 +70,16 @@ impl Output {
         }
     }
 
-    /// The next lines to send, if any. They stay until [`Output::sent`] says that they arrived.
+    /// Whether nothing waits to be sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.state().waiting.is_empty()
+    }
+
+    /// The next lines to send, if any. They stay until [`Output::sent`] says that they arrived; without it, they come
+    /// again with the next batch.
     pub(crate) fn batch(&self) -> Vec<OutputLine> {
-        let state = self.state();
+        let mut state = self.state();
+        state.lost += std::mem::take(&mut state.under_way).dropped;
         let mut bytes = 0;
         let fits = |line: &&OutputLine| {
             bytes += line.text.len();
@@ -69,23 +89,18 @@ impl Output {
             state.waiting.iter().take(LOG_LINES_MAX).take_while(fits).cloned().collect();
         if let Some(first) = batch.first_mut() {
             first.lost_bytes += state.lost;
+            state.under_way = UnderWay { lines: batch.len(), lost: state.lost, dropped: 0 };
         }
         batch
     }
 
-    /// The Controller has taken this batch.
-    pub(crate) fn sent(&self, batch: &[OutputLine]) {
+    /// The Controller has taken the last batch.
+    pub(crate) fn sent(&self) {
         let mut state = self.state();
-        for (index, sent) in batch.iter().enumerate() {
-            // Lines may have been dropped to make room while the batch was under way.
-            if state.waiting.front().is_some_and(|line| line.at_us == sent.at_us && line.text == sent.text) {
-                state.waiting.pop_front();
-                state.bytes -= sent.text.len() + 1;
-                if index == 0 {
-                    state.lost = 0;
-                }
-            }
-        }
+        let UnderWay { lines, lost, .. } = std::mem::take(&mut state.under_way);
+        state.lost -= lost;
+        let bytes: usize = state.waiting.drain(..lines).map(|line| line.text.len() + 1).sum();
+        state.bytes -= bytes;
     }
 }
 
@@ -103,7 +118,14 @@ impl State {
             && let Some(oldest) = self.waiting.pop_front()
         {
             self.bytes -= oldest.text.len() + 1;
-            self.lost += oldest.text.len() as u64 + 1 + oldest.lost_bytes;
+            let bytes = oldest.text.len() as u64 + 1 + oldest.lost_bytes;
+            match self.under_way.lines.checked_sub(1) {
+                Some(left) => {
+                    self.under_way.lines = left;
+                    self.under_way.dropped += bytes;
+                }
+                None => self.lost += bytes,
+            }
         }
     }
 }
@@ -155,7 +177,7 @@ mod tests {
         );
         assert_eq!(batch[0].request.as_ref().unwrap().as_str(), "r-7");
         assert_eq!(output.batch(), batch, "until it is sent");
-        output.sent(&batch);
+        output.sent();
         assert!(output.batch().is_empty());
         assert_eq!(output.tail(), ["a request=r-7} b", "last"]);
     }
@@ -170,9 +192,26 @@ mod tests {
         let batch = output.batch();
         assert_eq!(batch[0].lost_bytes, 1 << 20);
         assert!(batch.len() <= LOG_LINES_MAX);
-        output.sent(&batch);
+        output.sent();
         assert_eq!(output.batch()[0].lost_bytes, 0, "a loss is told once");
         assert_eq!(output.tail().len(), CRASH_TAIL_LINES);
+    }
+
+    #[tokio::test]
+    async fn what_gives_way_while_it_is_sent_is_lost_only_if_it_does_not_arrive() {
+        for arrives in [true, false] {
+            let output = Output::default();
+            read_lines("one\ntwo\n".as_bytes(), Stream::Stdout, &output).await;
+            assert_eq!(output.batch().len(), 2);
+            let flood = format!("{}\n", "x".repeat(1023)).repeat(1024);
+            read_lines(flood.as_bytes(), Stream::Stdout, &output).await;
+            if arrives {
+                output.sent();
+            }
+            let lost = output.batch()[0].lost_bytes;
+            assert_eq!(lost, if arrives { 0 } else { 8 });
+            assert_eq!(output.batch()[0].lost_bytes, lost, "asked again, told again");
+        }
     }
 
     #[tokio::test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use ftl_core::key::Instance;
 use ftl_core::routing::Load;
 use ftl_core::runner::{Crash, Report};
-use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
-use tokio::signal::unix::{SignalKind, signal};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior, set_parent_process_death_signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -53,12 +53,8 @@ pub async fn run(options: Options) -> std::io::Result<Ending> {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let lifeline = lifeline(options.lifeline);
     tokio::pin!(lifeline);
-    let mut term = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(std::io::Error::other)?;
-
-    let agent = Arc::new(Agent::new(options.boot.runner, Instance(random)));
+    let mut requests = Requests::watch()?;
+    let agent = Arc::new(Agent::new(options.boot.runner, random_instance()?));
     let control = Arc::new(Control::new(&options.boot, agent.clone(), options.timings));
     let output = Arc::new(Output::default());
     // All three end with this function, because their sets do.
@@ -88,11 +84,10 @@ pub async fn run(options: Options) -> std::io::Result<Ending> {
         _ = keeping.join_next() => Ending::Gone,
         () = &mut lifeline => Ending::Orphaned,
         // The parent-death signal is the same as a request to end: the lifeline tells them apart.
-        _ = term.recv() => match timeout(LIFELINE_LOOK, &mut lifeline).await {
+        () = requests.come() => match timeout(LIFELINE_LOOK, &mut lifeline).await {
             Ok(()) => Ending::Orphaned,
             Err(_) => Ending::Asked,
         },
-        _ = interrupt.recv() => Ending::Asked,
     };
     let crash = match &ending {
         Ending::Crashed(crash) => Some(crash.clone()),
@@ -120,6 +115,31 @@ pub async fn run(options: Options) -> std::io::Result<Ending> {
         None => ship_last_output(&control, &output).await,
     }
     Ok(ending)
+}
+
+fn random_instance() -> std::io::Result<Instance> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(std::io::Error::other)?;
+    Ok(Instance(random))
+}
+
+/// Requests of the system to end.
+struct Requests {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Requests {
+    fn watch() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Reports `Drained` when the Controller asked for a drain and no call is running any more.
@@ -175,7 +195,7 @@ async fn say_last_words(agent: &Agent, control: &Control, output: &Output, crash
 /// Waits until the Controller has everything that the user code wrote, as long as there is one.
 async fn ship_last_output(control: &Control, output: &Output) {
     let emptied = async {
-        while !output.batch().is_empty() {
+        while !output.is_empty() {
             sleep(DRAIN_LOOK).await;
         }
     };
@@ -191,7 +211,7 @@ async fn lifeline(tied: bool) {
         return std::future::pending().await;
     }
     // Sooner than the pipe where there is one: SIGTERM, so that the user code is ended in order.
-    let _ = set_parent_process_death_signal(Some(Signal::TERM));
+    let _ = set_parent_process_death_signal(Some(rustix::process::Signal::TERM));
     let (closed, closing) = oneshot::channel();
     // A thread, because a read of a pipe that is somebody's standard input cannot be cancelled. It ends with us.
     std::thread::spawn(move || {
