@@ -29,6 +29,8 @@ const PING_PAUSE_FIRST: Duration = Duration::from_millis(5);
 const PING_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// How often a Runner looks whether its user code still answers.
 const STUCK_LOOK: Duration = Duration::from_secs(1);
+/// How long the end of a process may be seen later than the end of its connection.
+const END_LOOK: Duration = Duration::from_millis(500);
 /// How long one ping may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -112,6 +114,8 @@ impl Deploying<'_> {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(ftl_wire::HandshakeError::Timeout)) | Err(_) => return silent(),
                 Ok(Err(error)) => {
+                    // The end of the process explains more than the end of its connection.
+                    sleep(END_LOOK).await;
                     return Crash::new(format!("did not speak the protocol of this runner: {error}"));
                 }
             };
@@ -130,7 +134,7 @@ impl Deploying<'_> {
             never = self.tell_when_stuck(&connection) => match never {},
         };
         // The end of the process explains more than the end of its connection: give it a moment to be seen.
-        sleep(PING_PAUSE_MAX).await;
+        sleep(END_LOOK).await;
         Crash::new(format!("closed its connection: {closed}"))
     }
 

@@ -37,7 +37,9 @@ fn lines_of(log: &Path, request: &str) -> Vec<Value> {
     let names = |fields: &Value| fields["request"] == request;
     lines
         .filter(|line: &Value| {
-            names(&line["fields"]) || line["spans"].as_array().is_some_and(|spans| spans.iter().any(names))
+            names(line)
+                || names(&line["fields"])
+                || line["spans"].as_array().is_some_and(|spans| spans.iter().any(names))
         })
         .collect()
 }
@@ -47,7 +49,7 @@ fn place(line: &Value) -> (String, String) {
     let target = line["target"].as_str().unwrap().split("::").next().unwrap().to_owned();
     let verb = |fields: &Value| fields["verb"].as_str().map(str::to_owned);
     let spans = line["spans"].as_array().into_iter().flatten();
-    let verb = verb(&line["fields"]).or_else(|| spans.into_iter().find_map(verb));
+    let verb = verb(line).or_else(|| verb(&line["fields"])).or_else(|| spans.into_iter().find_map(verb));
     (target, verb.unwrap_or_default())
 }
 

@@ -47,12 +47,15 @@ pub(super) fn start() {
         .event_format(ForPeople(format::format().without_time().with_level(false)))
         .with_ansi(false)
         .with_writer(std::io::stderr)
+        // A log that nobody can read must not end the process: by itself, the layer would complain there, and panic.
+        .log_internal_errors(false)
         .with_filter(people);
     let json = file.as_ref().and_then(|file| file.as_ref().ok()?.try_clone().ok()).map(|file| {
         tracing_subscriber::fmt::layer()
             .json()
             .event_format(ForPrograms(format::json()))
             .with_writer(Mutex::new(file))
+            .log_internal_errors(false)
     });
     // A second start in one process changes nothing.
     // What is not asked for is turned off for all, outermost, because then it costs nothing where it would be recorded.
