@@ -19,11 +19,18 @@ pub(super) async fn run(args: ServeArgs, output: Output) -> Result<Exit, CliErro
     let listen = Listen { admin: args.listen, or_free: false, ingress: args.ingress };
     let mut serving = Serving::start(&data, listen).await?;
     let (url, token) = (serving.url(), serving.handle.token_path().to_owned());
+    let ingress = serving.handle.ingress().map(|address| format!("http://{address}"));
     match output.format {
-        Format::Text => output.note(&format!("controller {url} · token {} · ^C stops it", token.display())),
-        Format::Json => {
-            output.data(&json!({"controller": url, "token_file": token, "pid": std::process::id()}))?;
+        Format::Text => {
+            let open = ingress.map(|url| format!(" · ingress {url}")).unwrap_or_default();
+            output.note(&format!("controller {url}{open} · token {} · ^C stops it", token.display()));
         }
+        Format::Json => output.data(&json!({
+            "controller": url,
+            "ingress": ingress,
+            "token_file": token,
+            "pid": std::process::id(),
+        }))?,
     }
     tokio::select! {
         exit = requests.asked_to_end() => {

@@ -49,8 +49,8 @@ pub async fn sleep(pause_ms: u64) {
     tokio::time::sleep(Duration::from_millis(pause_ms)).await;
 }
 
-/// A text of so many letters.
-#[ftl::verb]
+/// A text of so many letters. Strangers may ask for it.
+#[ftl::verb(public)]
 pub async fn repeat(letters: u32) -> String {
     "x".repeat(letters as usize)
 }
