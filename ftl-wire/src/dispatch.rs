@@ -21,7 +21,8 @@ pub trait Dispatch: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Route {
-    /// To a service of this process.
+    /// To a service of this process. Its future is first polled in the connection's task, which costs nothing for a
+    /// call that ends at once, and in a task of its own if it has to wait.
     Serve(Arc<dyn VerbService>),
     /// On to another connection; the body is not parsed.
     Relay {

@@ -4,7 +4,7 @@
 //!
 //! 1. **read**, without a lock: frames are cut, the heads of calls are read, and [`Dispatch`] says where each goes;
 //! 2. **apply**, under the connection's own lock: slots are taken and freed, refusals queued, callers answered;
-//! 3. **hand on**, with nothing locked: tasks are spawned; what goes to another connection is copied there from the
+//! 3. **hand on**, with nothing locked: calls that are served here begin; what goes to another connection is copied there from the
 //!    receive buffer, under that connection's lock, all of it at once;
 //! 4. **settle**, under the connection's own lock again: which task, which id on the other connection.
 
@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use crate::connection::{Closed, Peer};
 use crate::dispatch::{Dispatch, HeadRef, Route, Stamp};
 use crate::frame::{
-    CallHead, CloseCode, Frame, Goaway, Header, Kind, Reason, Refused, STAMP_BYTES_MAX, StreamId, Violation,
-    decode, flags, forward_call, owned_head, read_echo, write_unsupported,
+    CallHead, CloseCode, Frame, Goaway, Header, Kind, Reason, Refused, STAMP_BYTES_MAX, StreamId,
+    Violation, decode, flags, forward_call, owned_head, read_echo, write_unsupported,
 };
 use crate::limits::{BODY_BYTES_MAX, CALL_TIMEOUT_MAX, DEPTH_MAX, META_BYTES_MAX};
 use crate::shared::{Shared, reserved};
@@ -36,6 +36,8 @@ pub(crate) struct Taken {
     pub(crate) bytes: usize,
     /// Whole frames may be left.
     pub(crate) rest: bool,
+    /// Calls were served: the thread's other tasks have waited for that.
+    pub(crate) served: bool,
 }
 
 /// What a peer's bytes lead to.
@@ -60,7 +62,7 @@ pub(crate) struct Engine {
     dispatch: Arc<dyn Dispatch>,
     /// The frames of the current batch.
     arrived: Vec<Arrived>,
-    /// Calls that tasks of this process are to serve.
+    /// Calls that this process is to serve.
     starting: Vec<Starting>,
     /// What is to be handed on, by connection.
     legs: Vec<(Leg, Vec<Hop>)>,
@@ -83,20 +85,19 @@ struct Arrived {
 enum Verdict {
     /// It is no call.
     NoCall,
-    /// To a task of this process: that one of those that are to start.
+    /// To this process: that one of those that are to start.
     Serve(usize),
     /// On, with so many ms left.
     Relay(Leg, Stamp, u32),
     Refuse(Box<Refused>),
 }
 
-/// A call that a task of this process is to serve.
+/// A call that this process is to serve.
 #[derive(Debug)]
 struct Starting {
     id: StreamId,
     service: Arc<dyn VerbService>,
-    /// In a box, because it is handed on several times before it is called.
-    call: Box<Call>,
+    call: Call,
     accepted: bool,
 }
 
@@ -146,18 +147,23 @@ impl Engine {
         let rest = self.arrived.len() == BATCH_FRAMES_MAX;
         let mut arrived = std::mem::take(&mut self.arrived);
         let shared = self.shared.clone();
-        let applied = shared.with(|state| match state.phase {
-            Phase::Open => arrived.drain(..).try_for_each(|arrived| self.apply(state, bytes, arrived)),
-            // After the last frame nothing counts.
-            Phase::Closing(..) | Phase::Closed(_) => Ok(()),
+        let applied = shared.with(|state| {
+            // The task is awake, and looks what is queued when this is done.
+            state.waker = None;
+            match state.phase {
+                Phase::Open => arrived.drain(..).try_for_each(|arrived| self.apply(state, bytes, arrived)),
+                // After the last frame nothing counts.
+                Phase::Closing(..) | Phase::Closed(_) => Ok(()),
+            }
         });
         arrived.clear();
         self.arrived = arrived;
+        let served = !self.starting.is_empty();
         self.hand_on(bytes, now);
         self.effects.run(&shared);
         applied?;
         read?;
-        Ok(Taken { bytes: taken, rest })
+        Ok(Taken { bytes: taken, rest, served })
     }
 
     fn read(&mut self, bytes: &[u8], now: Instant) -> (usize, Result<(), Violation>) {
@@ -193,7 +199,7 @@ impl Engine {
     fn route(&mut self, head: &CallHead<'_>, frame: &Frame<'_>, now: Instant) -> Result<Verdict, Refused> {
         match self.dispatch.dispatch(&HeadRef::new(head)) {
             Route::Serve(service) => {
-                let call = Box::new(Call::new(owned_head(head, now)?, body_of(frame)));
+                let call = Call::new(owned_head(head, now)?, body_of(frame));
                 self.starting.push(Starting { id: frame.header.id, service, call, accepted: false });
                 Ok(Verdict::Serve(self.starting.len() - 1))
             }
@@ -218,10 +224,7 @@ impl Engine {
             Some(Kind::Reply | Kind::Fail | Kind::Error | Kind::Reject) => {
                 self.apply_end(state, &frame, arrived.at)?;
             }
-            Some(Kind::Cancel) => {
-                let cancelled = state.served.cancel(id)?;
-                self.effects.cancelled(cancelled, false);
-            }
+            Some(Kind::Cancel) => self.apply_cancel(state, id)?,
             Some(Kind::Ping) => state.pong(read_echo(&frame)?),
             Some(Kind::Pong) => {
                 let echo = read_echo(&frame)?;
@@ -278,6 +281,22 @@ impl Engine {
         Ok(())
     }
 
+    fn apply_cancel(&mut self, state: &mut State, id: StreamId) -> Result<(), Violation> {
+        let cancelled = state.served.cancel(id)?;
+        match self.starting.iter_mut().find(|starting| starting.id == id && starting.accepted) {
+            // It came with its call, which has not started.
+            Some(starting) => {
+                starting.accepted = false;
+                let message = "cancelled before it started";
+                if state.served.end(id).is_some() {
+                    state.reject(id, &Refused::new(Reason::CANCELLED, Code::Cancelled, message));
+                }
+            }
+            None => self.effects.cancelled(cancelled, false),
+        }
+        Ok(())
+    }
+
     fn apply_end(&mut self, state: &mut State, frame: &Frame<'_>, at: usize) -> Result<(), Violation> {
         let header = frame.header;
         if !frame.has(flags::END) || frame.has(flags::STREAM) {
@@ -319,7 +338,8 @@ impl Engine {
         let settling = &mut self.settling;
         for Starting { id, service, call, accepted } in self.starting.drain(..) {
             if accepted {
-                settling.tasks.push((id, crate::serve::spawn(self.shared.clone(), id, service, call)));
+                let task = crate::serve::start(self.shared.clone(), id, service, call);
+                settling.tasks.extend(task.map(|task| (id, task)));
             }
         }
         for (leg, mut hops) in self.legs.drain(..) {

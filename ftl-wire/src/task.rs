@@ -37,6 +37,8 @@ pub(crate) struct Task<S> {
     timer: Pin<Box<Sleep>>,
     /// Whole frames may be left of the last read: it is their turn before the next.
     rest: bool,
+    /// Calls were served in this turn: it is the turn of the thread's other tasks.
+    served: bool,
     /// Nothing more is written: the peer has seen the end of this direction.
     hung_up: bool,
     done: bool,
@@ -73,6 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
             keepalive: Keepalive::new(patient, now),
             timer: Box::pin(sleep_until(now)),
             rest: false,
+            served: false,
             hung_up: false,
             done: false,
         }
@@ -87,7 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
                 Err(closed) => return Err(self.read_last(cx, closed)),
             };
             let time_passed = self.keep_time(cx, &outlook)?;
-            if self.rest {
+            if self.rest || self.served {
                 break;
             }
             if !progress && !time_passed {
@@ -99,6 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
 
     /// Takes what is left of the last read, or reads once. Answers whether anything came.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
+        self.served = false;
         if !self.rest {
             let mut space = ReadBuf::new(self.incoming.space());
             match Pin::new(&mut self.io).poll_read(cx, &mut space) {
@@ -116,9 +120,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Task<S> {
         self.shared.note_heard(now);
         self.rest = false;
         match self.engine.receive(self.incoming.whole(), now) {
-            Ok(Taken { bytes, rest }) => {
+            Ok(Taken { bytes, rest, served }) => {
                 self.incoming.taken(bytes);
-                self.rest = rest;
+                (self.rest, self.served) = (rest, served);
             }
             Err(Stop::Closed(closed)) => return Err(closed),
             Err(Stop::Violation(violation)) => {
@@ -611,5 +615,32 @@ mod tests {
         assert_eq!(first.unwrap().body.bytes(), "last");
         let Err(CallError::Failed(failure)) = second else { panic!() };
         assert_eq!(failure.fate, Fate::NotStarted { elsewhere: true });
+    }
+
+    /// A turn is given away after calls were served, and then the task waits.
+    #[tokio::test]
+    async fn a_task_comes_to_rest() {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let nobody = Arc::new(Serve(Arc::default()));
+        let caller = open(near, Peer::Controller, false, nobody);
+        let (peer, terms) = (Peer::Controller, Terms::default());
+        let shared = Shared::new(Established { peer, origin: "test".to_owned(), acceptor: true, terms });
+        let serving = Arc::new(Counting::default());
+        let mut task = Task::new(far, shared, Arc::new(Serve(serving.clone())));
+        let polls = Arc::new(AtomicUsize::new(0));
+        tokio::spawn({
+            let polls = polls.clone();
+            std::future::poll_fn(move |cx| {
+                polls.fetch_add(1, Ordering::Relaxed);
+                Pin::new(&mut task).poll(cx)
+            })
+        });
+        let call = tokio::spawn(async move { caller.call(a_call(0)).await });
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(serving.0[0].load(Ordering::Relaxed), 1);
+        assert!(polls.load(Ordering::Relaxed) < 10, "{polls:?}");
+        call.abort();
     }
 }

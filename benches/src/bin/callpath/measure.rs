@@ -208,7 +208,7 @@ pub(crate) fn load(ftl: &Path, span: Duration) {
             many_callers(&mut row, &pids, lanes).await;
         }
     });
-    print("64 in flight", &[row.clone()], |_, _| 1.0);
+    print("64 in flight", &[row], |_, _| 1.0);
 }
 
 fn print(title: &str, rows: &[Row], ratio: impl Fn(&Row, &Row) -> f64) {
