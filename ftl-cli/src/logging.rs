@@ -32,13 +32,15 @@ pub(crate) fn start(default: LevelFilter) -> Result<(), CliError> {
         })
     });
     // The file gets everything that is asked for; standard error leaves out the sequences, which are for tests.
-    let people = targets.clone().with_target(ftl_core::sequence::TARGET, LevelFilter::OFF);
+    let people = Targets::new()
+        .with_default(LevelFilter::TRACE)
+        .with_target(ftl_core::sequence::TARGET, LevelFilter::OFF);
     let stderr =
         tracing_subscriber::fmt::layer().with_ansi(false).with_writer(std::io::stderr).with_filter(people);
-    let json = file.transpose()?.map(|file| {
-        tracing_subscriber::fmt::layer().json().with_writer(Mutex::new(file)).with_filter(targets)
-    });
+    let json =
+        file.transpose()?.map(|file| tracing_subscriber::fmt::layer().json().with_writer(Mutex::new(file)));
     // A second start in one process changes nothing, and there is none.
-    let _ = tracing_subscriber::registry().with(stderr).with(json).try_init();
+    // What is not asked for is turned off for all, outermost, because then it costs nothing where it would be recorded.
+    let _ = tracing_subscriber::registry().with(stderr).with(json).with(targets).try_init();
     Ok(())
 }

@@ -40,7 +40,9 @@ pub(super) fn start() {
     let file =
         std::env::var_os(FILE_VARIABLE).map(|path| OpenOptions::new().append(true).create(true).open(path));
     // The file gets everything that is asked for; standard error leaves out the sequences, which are for tests.
-    let people = targets.clone().with_target(ftl_core::sequence::TARGET, LevelFilter::OFF);
+    let people = Targets::new()
+        .with_default(LevelFilter::TRACE)
+        .with_target(ftl_core::sequence::TARGET, LevelFilter::OFF);
     let stderr = tracing_subscriber::fmt::layer()
         .event_format(ForPeople(format::format().without_time().with_level(false)))
         .with_ansi(false)
@@ -51,10 +53,10 @@ pub(super) fn start() {
             .json()
             .event_format(ForPrograms(format::json()))
             .with_writer(Mutex::new(file))
-            .with_filter(targets)
     });
     // A second start in one process changes nothing.
-    let _ = tracing_subscriber::registry().with(stderr).with(json).try_init();
+    // What is not asked for is turned off for all, outermost, because then it costs nothing where it would be recorded.
+    let _ = tracing_subscriber::registry().with(stderr).with(json).with(targets).try_init();
     if let Some(Err(error)) = parsed {
         tracing::warn!(%error, "{LEVEL_VARIABLE} cannot be read, so it is `info`");
     }
