@@ -1,6 +1,8 @@
 //! One call: its head, its body, its reply, and [`VerbService`], which everything that can be called implements.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -184,7 +186,15 @@ impl<T: VerbService + ?Sized> VerbService for Arc<T> {
         (**self).ping(deadline).await
     }
 
-    async fn call(&self, call: Call) -> Result<Reply, CallError> {
-        (**self).call(call).await
+    // Written out, because the macro's future would carry the call once more.
+    fn call<'life0, 'async_trait>(
+        &'life0 self,
+        call: Call,
+    ) -> Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send + 'async_trait>>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        (**self).call(call)
     }
 }

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use crate::connection::{Closed, Peer};
 use crate::dispatch::{Dispatch, HeadRef, Route, Stamp};
 use crate::frame::{
-    CallHead, CloseCode, Frame, Goaway, Header, Kind, Reason, Refused, STAMP_BYTES_MAX, StreamId, Violation,
-    decode, flags, forward_call, owned_head, read_echo, write_unsupported,
+    CallHead, CloseCode, Frame, Goaway, Header, Kind, Names, Reason, Refused, STAMP_BYTES_MAX, StreamId,
+    Violation, decode, flags, forward_call, owned_head, read_echo, write_unsupported,
 };
 use crate::limits::{BODY_BYTES_MAX, CALL_TIMEOUT_MAX, DEPTH_MAX, META_BYTES_MAX};
 use crate::shared::{Shared, reserved};
@@ -60,6 +60,7 @@ impl From<Violation> for Stop {
 pub(crate) struct Engine {
     shared: Arc<Shared>,
     dispatch: Arc<dyn Dispatch>,
+    names: Names,
     /// The frames of the current batch.
     arrived: Vec<Arrived>,
     /// Calls that this process is to serve.
@@ -130,6 +131,7 @@ impl Engine {
         Self {
             shared,
             dispatch,
+            names: Names::default(),
             arrived: Vec::new(),
             starting: Vec::new(),
             legs: Vec::new(),
@@ -199,7 +201,7 @@ impl Engine {
     fn route(&mut self, head: &CallHead<'_>, frame: &Frame<'_>, now: Instant) -> Result<Verdict, Refused> {
         match self.dispatch.dispatch(&HeadRef::new(head)) {
             Route::Serve(service) => {
-                let call = Call::new(owned_head(head, now)?, body_of(frame));
+                let call = Call::new(owned_head(head, &mut self.names, now)?, body_of(frame));
                 self.starting.push(Starting { id: frame.header.id, service, call, accepted: false });
                 Ok(Verdict::Serve(self.starting.len() - 1))
             }

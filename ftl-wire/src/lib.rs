@@ -71,6 +71,7 @@ mod options;
 mod private_dir;
 mod serve;
 mod shared;
+mod socket;
 mod state;
 mod task;
 

@@ -235,7 +235,10 @@ impl Doorman {
                 continue;
             }
             match self.pending.admit(Knocker::Process(peer.pid())) {
-                Some(knock) => self.let_in(&mut tasks, socket, knock),
+                Some(knock) => {
+                    let Ok(socket) = socket.into_std().and_then(crate::socket::Socket::new) else { continue };
+                    self.let_in(&mut tasks, socket, knock);
+                }
                 None => turn_away(|bytes| socket.try_write(bytes)),
             }
         }

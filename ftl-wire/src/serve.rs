@@ -105,3 +105,100 @@ impl Drop for Serving {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::Peer;
+    use crate::dispatch::{Dispatch, HeadRef, Route};
+    use crate::engine::Engine;
+    use crate::frame::{Kind, Terms, Writer, decode, read_outcome, write_call};
+    use crate::shared::Established;
+    use async_trait::async_trait;
+    use ftl_core::{Body, CallError, Fate, Head, Reply};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::time::Instant;
+
+    /// Answers at once, or breaks, as the body says. Counts.
+    #[derive(Debug, Default)]
+    struct AtOnce(AtomicUsize);
+
+    #[async_trait]
+    impl VerbService for AtOnce {
+        async fn ping(&self, _: Instant) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        async fn call(&self, call: Call) -> Result<Reply, CallError> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            assert!(call.body.bytes() != "break", "on purpose");
+            Ok(Reply::new(call.body))
+        }
+    }
+
+    #[derive(Debug)]
+    struct To(Arc<AtOnce>);
+
+    impl Dispatch for To {
+        fn dispatch(&self, _: &HeadRef<'_>) -> Route {
+            Route::Serve(self.0.clone())
+        }
+    }
+
+    fn call(out: &mut Vec<u8>, slot: usize, body: &'static str) -> StreamId {
+        let id = StreamId::new(false, 1, slot);
+        let head = Head::new("a.b".parse().unwrap(), "r".parse().unwrap(), Instant::now());
+        write_call(out, id, &head, 5000, Body::once(body).bytes());
+        id
+    }
+
+    /// What is answered to these bytes. There is no runtime here, so nothing can be given a task.
+    fn answered(bytes: &[u8]) -> (Vec<(StreamId, Option<Kind>, Outcome)>, usize) {
+        let (peer, terms) = (Peer::Controller, Terms::default());
+        let shared = Shared::new(Established { peer, origin: "test".to_owned(), acceptor: true, terms });
+        let service = Arc::new(AtOnce::default());
+        let mut engine = Engine::new(shared.clone(), Arc::new(To(service.clone())));
+        assert_eq!(engine.receive(bytes, Instant::now()).unwrap().bytes, bytes.len());
+        let mut out = Vec::new();
+        shared.with(|state| state.take_out(0, &mut out));
+        let (mut left, mut answers) = (&out[..], Vec::new());
+        while let Some(frame) = decode(left).unwrap() {
+            answers.push((frame.header.id, frame.kind(), read_outcome(&frame).unwrap()));
+            left = &left[frame.header.frame_len()..];
+        }
+        (answers, service.0.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_call_that_ends_at_once_needs_no_task() {
+        let mut bytes = Vec::new();
+        let id = call(&mut bytes, 3, "{}");
+        let (answers, _) = answered(&bytes);
+        assert_eq!(answers, [(id, Some(Kind::Reply), Ok(Reply::new(Body::once("{}"))))]);
+    }
+
+    #[test]
+    fn a_panic_ends_its_own_call_and_nothing_else() {
+        let mut bytes = Vec::new();
+        call(&mut bytes, 0, "break");
+        let id = call(&mut bytes, 1, "{}");
+        let (answers, ran) = answered(&bytes);
+        let (_, kind, Err(CallError::Failed(failure))) = &answers[0] else { panic!("{answers:?}") };
+        assert_eq!((*kind, failure.code, failure.fate), (Some(Kind::Error), Code::Internal, Fate::Ran));
+        assert_eq!(answers[1], (id, Some(Kind::Reply), Ok(Reply::new(Body::once("{}")))));
+        assert_eq!((answers.len(), ran), (2, 2));
+    }
+
+    #[test]
+    fn a_call_that_is_cancelled_as_it_arrives_does_not_start() {
+        let mut bytes = Vec::new();
+        let id = call(&mut bytes, 0, "{}");
+        Writer::begin(&mut bytes, id, Kind::Cancel, 0).bytes(&[0; 4]).finish();
+        let (answers, ran) = answered(&bytes);
+        let [(_, Some(Kind::Reject), Err(CallError::Failed(failure)))] = &answers[..] else {
+            panic!("{answers:?}")
+        };
+        assert_eq!(failure.code, Code::Cancelled);
+        assert_eq!((failure.fate, ran), (Fate::NotStarted { elsewhere: false }, 0));
+    }
+}

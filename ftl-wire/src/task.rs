@@ -616,4 +616,31 @@ mod tests {
         let Err(CallError::Failed(failure)) = second else { panic!() };
         assert_eq!(failure.fate, Fate::NotStarted { elsewhere: true });
     }
+
+    /// A turn is given away after calls were served, and then the task waits.
+    #[tokio::test]
+    async fn a_task_comes_to_rest() {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let nobody = Arc::new(Serve(Arc::default()));
+        let caller = open(near, Peer::Controller, false, nobody);
+        let (peer, terms) = (Peer::Controller, Terms::default());
+        let shared = Shared::new(Established { peer, origin: "test".to_owned(), acceptor: true, terms });
+        let serving = Arc::new(Counting::default());
+        let mut task = Task::new(far, shared, Arc::new(Serve(serving.clone())));
+        let polls = Arc::new(AtomicUsize::new(0));
+        tokio::spawn({
+            let polls = polls.clone();
+            std::future::poll_fn(move |cx| {
+                polls.fetch_add(1, Ordering::Relaxed);
+                Pin::new(&mut task).poll(cx)
+            })
+        });
+        let call = tokio::spawn(async move { caller.call(a_call(0)).await });
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(serving.0[0].load(Ordering::Relaxed), 1);
+        assert!(polls.load(Ordering::Relaxed) < 10, "{polls:?}");
+        call.abort();
+    }
 }

@@ -1,6 +1,6 @@
 //! Which verb may call what: the call graph of a module, ready to be asked on the path of every call.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Module;
 use crate::failure::{Code, Failure};
@@ -26,14 +26,14 @@ use crate::name::RESERVED_MODULE;
 pub struct CallEdges {
     module: String,
     /// Target → the verbs that declare that they call it, both as `module.verb`.
-    callers: HashMap<String, HashSet<String>>,
+    callers: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Module {
     /// The calls that this module declares.
     #[must_use]
     pub fn call_edges(&self) -> CallEdges {
-        let mut callers: HashMap<String, HashSet<String>> = HashMap::new();
+        let mut callers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for verb in &self.verbs {
             for callee in &verb.calls {
                 let caller = format!("{}.{}", self.name, verb.name);

@@ -1,7 +1,7 @@
 //! The verbs of a process as services: what comes in from the Runner, and what its own verbs call.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::{Future, poll_fn, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,7 +32,7 @@ type Answering<'a> = Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Sen
 
 /// The verbs of a process, and the way out of it. As a [`VerbService`] it is what its own verbs call.
 pub(super) struct Process {
-    verbs: HashMap<&'static str, HashMap<&'static str, &'static Definition>>,
+    verbs: BTreeMap<&'static str, BTreeMap<&'static str, &'static Definition>>,
     /// The Runner; set once, right after the handshake.
     up: SetOnce<Arc<dyn VerbService>>,
     /// Itself, for the verbs that it runs.

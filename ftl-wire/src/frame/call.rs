@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use ftl_core::Head;
 use ftl_core::key::{Epoch, Instance, Replica, RunnerKey, TableVersion};
-use ftl_core::name::{NameError, RequestId, VerbRef};
+use ftl_core::name::{NameError, RequestId};
 use ftl_core::{Code, Failure, Fate};
 use tokio::time::Instant;
 
 use super::header::{Frame, HEADER_BYTES, Kind, StreamId, Violation, flags};
+use super::names::Names;
 use super::terminal::Reason;
 use super::tlv::{Tlv, Tlvs, exactly, tag, text};
 use super::writer::Writer;
@@ -225,7 +226,7 @@ impl Refused {
 }
 
 /// The head that the verb sees.
-pub(crate) fn owned_head(head: &CallHead<'_>, now: Instant) -> Result<Head, Refused> {
+pub(crate) fn owned_head(head: &CallHead<'_>, names: &mut Names, now: Instant) -> Result<Head, Refused> {
     if let Some(tag) = head.unsupported {
         let message = format!("this version does not understand the value {tag:#04x} of the call");
         return Err(Refused::new(Reason::UNSUPPORTED, Code::Unimplemented, message));
@@ -239,14 +240,14 @@ pub(crate) fn owned_head(head: &CallHead<'_>, now: Instant) -> Result<Head, Refu
     }
     let unknown = |error: NameError| Refused::new(Reason::UNKNOWN_VERB, Code::NotFound, error.to_string());
     let invalid = |error: NameError| Refused::new(Reason::OTHER, Code::InvalidArgument, error.to_string());
-    let target = VerbRef::from_target(head.target).map_err(unknown)?;
+    let target = names.verb(head.target).map_err(unknown)?;
     let request = match head.request {
         Some(request) => request.parse::<RequestId>(),
         None => drawn_request().parse(),
     };
     let left = Duration::from_millis(head.timeout_ms.into()).min(CALL_TIMEOUT_MAX);
     let mut owned = Head::new(target, request.map_err(invalid)?, now + left);
-    owned.caller = head.caller.map(VerbRef::from_target).transpose().map_err(invalid)?;
+    owned.caller = head.caller.map(|caller| names.verb(caller)).transpose().map_err(invalid)?;
     owned.idempotency_key = head.idempotency_key.map(str::parse).transpose().map_err(invalid)?;
     (owned.depth, owned.attempt) = (head.depth, head.attempt);
     (owned.replica, owned.table, owned.trace) = (head.replica, head.table, head.trace);
@@ -291,7 +292,10 @@ mod tests {
         head.deadline = now + Duration::from_millis(1500);
         let bytes = written(&head, 1500, b"{}");
         let frame = decode(&bytes).unwrap().unwrap();
-        assert_eq!(owned_head(&CallHead::read(frame.meta).unwrap(), now).unwrap(), head);
+        assert_eq!(
+            owned_head(&CallHead::read(frame.meta).unwrap(), &mut Names::default(), now).unwrap(),
+            head
+        );
         assert_eq!(frame.body, b"{}");
     }
 
@@ -320,7 +324,8 @@ mod tests {
     fn head_of(tlvs: &[(u8, &[u8])]) -> Result<Head, Reason> {
         let bytes = raw(tlvs);
         let frame = decode(&bytes).unwrap().unwrap();
-        owned_head(&CallHead::read(frame.meta).unwrap(), Instant::now()).map_err(|refused| refused.reason)
+        owned_head(&CallHead::read(frame.meta).unwrap(), &mut Names::default(), Instant::now())
+            .map_err(|refused| refused.reason)
     }
 
     #[test]
@@ -349,7 +354,10 @@ mod tests {
         head.deadline = now + CALL_TIMEOUT_MAX;
         let bytes = written(&head, crate::limits::NO_TIMEOUT, b"");
         let frame = decode(&bytes).unwrap().unwrap();
-        assert_eq!(owned_head(&CallHead::read(frame.meta).unwrap(), now).unwrap(), head);
+        assert_eq!(
+            owned_head(&CallHead::read(frame.meta).unwrap(), &mut Names::default(), now).unwrap(),
+            head
+        );
     }
 
     #[test]

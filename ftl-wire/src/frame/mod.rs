@@ -15,6 +15,7 @@
 mod call;
 mod control;
 mod header;
+mod names;
 mod terminal;
 mod tlv;
 mod writer;
@@ -24,6 +25,7 @@ pub(crate) use call::{Refused, STAMP_BYTES_MAX, forward_call, owned_head, retarg
 pub use control::{Challenge, CloseCode, Goaway, Hello, Role, Terms};
 pub(crate) use control::{read_echo, read_welcome, write_echo, write_unsupported, write_welcome};
 pub use header::{Frame, HEADER_BYTES, Header, Kind, StreamId, Violation, decode, flags};
+pub(crate) use names::Names;
 pub use terminal::{Outcome, Reason, read_outcome, write_failure};
 pub(crate) use terminal::{Terminal, read_terminal};
 pub use tlv::{Tlv, Tlvs, tag};

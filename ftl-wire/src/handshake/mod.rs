@@ -30,6 +30,7 @@ use crate::frame::Violation;
 use crate::limits::VERSION;
 use crate::options::Options;
 use crate::shared::{Established, Shared};
+use crate::socket::Socket;
 use crate::task::Task;
 
 /// Who a Runner is, and what it proves it with.
@@ -131,7 +132,8 @@ pub async fn dial(
     let dialling = async {
         match address {
             Address::Unix(path) => {
-                let io = tokio::net::UnixStream::connect(path).await.map_err(DialError::Connect)?;
+                let io = tokio::net::UnixStream::connect(path).await;
+                let io = io.and_then(|io| Socket::new(io.into_std()?)).map_err(DialError::Connect)?;
                 introduce(io, identity, dispatch).await
             }
             Address::Tcp(address) => {
@@ -171,7 +173,8 @@ pub async fn accept_deployment(
     dispatch: Arc<dyn Dispatch>,
     options: &Options,
 ) -> Result<Connection, HandshakeError> {
-    let (io, established) = acceptor::accept_deployment(asynchronous(socket)?, options).await?;
+    let (io, established) =
+        acceptor::accept_deployment(Socket::new(socket).map_err(HandshakeError::Io)?, options).await?;
     Ok(start(io, established, dispatch))
 }
 
@@ -185,17 +188,10 @@ pub async fn dial_runner(
     dispatch: Arc<dyn Dispatch>,
     options: &Options,
 ) -> Result<Connection, HandshakeError> {
-    let dialling = dialler::introduce_deployment(asynchronous(socket)?, schema);
+    let dialling = dialler::introduce_deployment(Socket::new(socket).map_err(HandshakeError::Io)?, schema);
     let (io, established) =
         timeout(options.handshake, dialling).await.unwrap_or(Err(HandshakeError::Timeout))?;
     Ok(start(io, established, dispatch))
-}
-
-fn asynchronous(socket: UnixStream) -> Result<tokio::net::UnixStream, HandshakeError> {
-    socket
-        .set_nonblocking(true)
-        .and_then(|()| tokio::net::UnixStream::from_std(socket))
-        .map_err(HandshakeError::Io)
 }
 
 /// Gives an open connection its task.
