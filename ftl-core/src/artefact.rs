@@ -123,6 +123,8 @@ pub enum Mode {
     Data,
     /// It is started: `0555`. The first executable of a manifest is the deployment's program.
     Executable,
+    /// A shared library of the program, or its loader: `0544`. Where a system is around the Runner, it is not fetched.
+    Library,
 }
 
 impl Mode {
@@ -132,6 +134,7 @@ impl Mode {
         match self {
             Self::Data => 0o444,
             Self::Executable => 0o555,
+            Self::Library => 0o544,
         }
     }
 }

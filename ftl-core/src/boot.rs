@@ -10,6 +10,9 @@ use crate::secret::Secret;
 
 /// The environment variable that holds the *path* of the boot document; a path is no secret.
 pub const BOOT_VARIABLE: &str = "FTL_BOOT";
+/// Set by a platform whose instances have no system around them: the Runner starts user code with the libraries that
+/// its deployment brings ([`Mode::Library`](crate::artefact::Mode::Library)).
+pub const LIBRARIES_VARIABLE: &str = "FTL_LIBRARIES";
 /// Largest boot document, in bytes.
 pub const BOOT_BYTES_MAX: usize = 64 << 10;
 /// The version of the document that is written here.

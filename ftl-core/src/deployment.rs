@@ -10,6 +10,7 @@ use crate::digest::Hasher;
 use crate::failure::Failure;
 use crate::key::DeploymentId;
 use crate::name::{Language, ModuleName, TargetTriple};
+use crate::platform::Needs;
 use crate::schema::Module;
 
 /// The protocol between a Runner and the user code that it starts.
@@ -29,13 +30,23 @@ pub struct DeploymentSpec {
     pub artefacts: Manifest,
     /// What it speaks with its Runner.
     pub sdk_protocol: u16,
+    /// What it asks of the machine.
+    #[serde(default, skip_serializing_if = "Needs::is_nothing")]
+    pub needs: Needs,
 }
 
 impl DeploymentSpec {
     /// A deployment that speaks the current [`SDK_PROTOCOL`].
     #[must_use]
     pub fn new(schema: Module, language: Language, target: TargetTriple, artefacts: Manifest) -> Self {
-        Self { schema, language, target, artefacts, sdk_protocol: SDK_PROTOCOL }
+        Self { schema, language, target, artefacts, sdk_protocol: SDK_PROTOCOL, needs: Needs::default() }
+    }
+
+    /// The same with these needs.
+    #[must_use]
+    pub fn with_needs(mut self, needs: Needs) -> Self {
+        self.needs = needs;
+        self
     }
 
     /// The identity: equal content, equal id; documentation is no content.
@@ -55,6 +66,7 @@ impl DeploymentSpec {
             hasher.field(artefact.digest.as_bytes());
             hasher.field(&artefact.mode.bits().to_le_bytes());
         }
+        self.needs.hash(&mut hasher);
         DeploymentId::new(self.schema.name.clone(), hasher.finish())
     }
 }

@@ -116,6 +116,9 @@ names! {
     /// The name under which a platform is configured, as `local` or `docker`.
     PlatformName = "platform name", "letters, digits, `_`, `-` and `.`, at most 64 bytes", |text| is_id(text, "_-.");
 
+    /// The name of a network that a platform already has, as `shop_default`.
+    NetworkName = "network name", "letters, digits, `_`, `-` and `.`, at most 64 bytes", |text| is_id(text, "_-.");
+
     /// The triple of a compiler target, as `x86_64-unknown-linux-gnu`.
     TargetTriple = "target triple", "letters, digits, `_`, `-` and `.`, at most 64 bytes", |text| is_id(text, "_-.");
 

@@ -13,8 +13,9 @@ use ftl_core::controller::BoxStream;
 use ftl_core::key::RunnerKey;
 use ftl_core::name::{ClusterId, PlatformName, TargetTriple};
 use ftl_core::platform::{
-    Capability, Created, Description, ErrorKind, InstanceRef, InstanceSpec, InstanceState, InstanceStatus,
-    LogOptions, Platform, PlatformError, RemoveOptions,
+    Capability, ClusterAccess, ClusterSpec, Created, Description, ErrorKind, Health, InstanceRef,
+    InstanceSpec, InstanceState, InstanceStatus, LogOptions, Platform, PlatformError, Probe, ReleaseOptions,
+    Released, RemoveOptions, Wake,
 };
 use ftl_core::runner::OutputLine;
 use ftl_core::sequence::{Actor, Event};
@@ -112,6 +113,19 @@ impl Platform for Local {
         &self.description
     }
 
+    async fn probe(&self, _probe: Probe) -> Result<Health, PlatformError> {
+        Ok(match tokio::fs::metadata(&self.directory).await {
+            Ok(_) => Health::Ok,
+            Err(error) => {
+                Health::Down { why: format!("{} cannot be used: {error}", self.directory.display()) }
+            }
+        })
+    }
+
+    async fn prepare(&self, cluster: &ClusterSpec) -> Result<ClusterAccess, PlatformError> {
+        Ok(ClusterAccess::new(cluster.listening.clone()))
+    }
+
     async fn create_instance(&self, spec: &InstanceSpec) -> Result<Created, PlatformError> {
         // First a place, then the entry: a call that is given up in between must not leave one that never starts.
         let place = self.starts.reserve().await;
@@ -133,6 +147,10 @@ impl Platform for Local {
             .filter(|((of, _), _)| of == cluster)
             .map(|(_, instance)| instance.status())
             .collect())
+    }
+
+    async fn watch(&self, _cluster: &ClusterId) -> Result<BoxStream<Wake>, PlatformError> {
+        Err(PlatformError::new(ErrorKind::Unsupported, "this platform wakes nobody").with_hint("observe it"))
     }
 
     async fn logs(
@@ -187,6 +205,19 @@ impl Platform for Local {
         }
         self.instances().remove(&(instance.cluster.clone(), instance.runner));
         Ok(())
+    }
+
+    async fn release(&self, cluster: &ClusterId, options: ReleaseOptions) -> Result<Released, PlatformError> {
+        let mut released = Released::nothing();
+        if options.instances_too {
+            for status in self.observe(cluster).await? {
+                match self.remove_instance(&status.instance, RemoveOptions::forced()).await {
+                    Ok(()) => released.removed.push(format!("instance {}", status.instance.runner)),
+                    Err(error) => released.left.push(format!("instance {}: {error}", status.instance.runner)),
+                }
+            }
+        }
+        Ok(released)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -82,7 +82,19 @@ impl Listener {
     /// # Errors
     /// When no directory or socket can be made.
     pub fn bind_private(cluster: &str) -> io::Result<Self> {
-        let directory = PrivateDir::new(cluster)?;
+        Self::bind_in(PrivateDir::new(cluster)?)
+    }
+
+    /// Listens again at a path that [`Listener::bind_private`] chose in a former process, so that whoever was told to
+    /// dial it finds this one.
+    ///
+    /// # Errors
+    /// When somebody listens there, or the place cannot be made again.
+    pub fn bind_private_again(path: &Path) -> io::Result<Self> {
+        Self::bind_in(PrivateDir::again(path.parent().unwrap_or(path))?)
+    }
+
+    fn bind_in(directory: PrivateDir) -> io::Result<Self> {
         let path = directory.path().join("wire");
         let socket = listen_unix(&path)?;
         Ok(Self { address: Address::Unix(path), socket, place: Place::Directory(directory) })
@@ -112,7 +124,16 @@ impl Listener {
     /// # Errors
     /// When the port is taken.
     pub fn bind_tcp(port: u16) -> io::Result<Self> {
-        let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+        Self::bind_tcp_at((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    /// Listens on this address of the machine. Everybody who reaches it may knock: only Runners that prove themselves
+    /// are let in, but what they say can be read on the way, so it is for networks within the machine.
+    ///
+    /// # Errors
+    /// When the port is taken, or the machine has no such address.
+    pub fn bind_tcp_at(address: SocketAddr) -> io::Result<Self> {
+        let socket = std::net::TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
         let address = Address::Tcp(socket.local_addr()?);
         Ok(Self { address, socket: Socket::Tcp(socket), place: Place::Nothing })

@@ -33,6 +33,20 @@ impl PrivateDir {
         Self::in_one_of(places(), label)
     }
 
+    /// Makes the one of this path again, after a process that is no more.
+    ///
+    /// # Errors
+    /// When somebody uses it, or the path is none that [`PrivateDir::new`] chose.
+    pub(crate) fn again(path: &Path) -> io::Result<Self> {
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix(PREFIX));
+        let (Some(parent), Some(name)) = (path.parent(), name) else {
+            let message = format!("{} is no private directory", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        };
+        sweep(parent);
+        Self::make(parent, name, path.to_owned())
+    }
+
     fn in_one_of(places: impl Iterator<Item = PathBuf>, label: &str) -> io::Result<Self> {
         let name: String = label.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
         let mut random = [0; 4];
@@ -122,6 +136,21 @@ mod tests {
         assert!(path.as_os_str().len() + 1 + FILE_BYTES_MAX <= SOCKET_PATH_BYTES_MAX);
         drop(directory);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_place_of_a_process_that_is_no_more_is_taken_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let first = PrivateDir::in_one_of([parent.path().to_owned()].into_iter(), "test").unwrap();
+        let path = first.path().to_owned();
+        assert!(PrivateDir::again(&path).is_err());
+        // As after a kill: the directory is there, the lock is not held.
+        let PrivateDir { path: _, _lock: lock } = &first;
+        flock(lock, FlockOperation::Unlock).unwrap();
+        std::mem::forget(first);
+        assert_eq!(PrivateDir::again(&path).unwrap().path(), path);
+        assert_eq!(PrivateDir::again(&path).unwrap().path(), path);
+        assert!(PrivateDir::again(Path::new("/etc/passwd")).is_err());
     }
 
     #[test]

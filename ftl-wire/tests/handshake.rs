@@ -144,10 +144,10 @@ async fn silence_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn what_is_not_on_this_machine_is_not_dialled() {
+async fn what_is_not_near_is_not_dialled() {
     let far = Address::Tcp("192.0.2.1:1".parse().unwrap());
     let error = dial(&far, &identity(1), echo(), &Options::default()).await.unwrap_err();
-    assert!(matches!(error, DialError::NotLoopback(_)));
+    assert!(matches!(error, DialError::NotNear(_)));
 }
 
 #[tokio::test]

@@ -15,8 +15,9 @@ use crate::controller::BoxStream;
 use crate::key::RunnerKey;
 use crate::name::{ClusterId, PlatformName};
 use crate::platform::{
-    Capability, Created, Description, ErrorKind, Exit, InstanceRef, InstanceSpec, InstanceState,
-    InstanceStatus, LogOptions, Platform, PlatformError, ProgramSource, RemoveOptions,
+    Capability, ClusterAccess, ClusterSpec, Created, Description, ErrorKind, Exit, Health, InstanceRef,
+    InstanceSpec, InstanceState, InstanceStatus, LogOptions, Platform, PlatformError, Probe, ProgramSource,
+    ReleaseOptions, Released, RemoveOptions, Wake,
 };
 use crate::runner::OutputLine;
 use crate::sequence::{Actor, Event};
@@ -83,6 +84,14 @@ impl Platform for MemoryPlatform {
         &self.description
     }
 
+    async fn probe(&self, _probe: Probe) -> Result<Health, PlatformError> {
+        Ok(Health::Ok)
+    }
+
+    async fn prepare(&self, cluster: &ClusterSpec) -> Result<ClusterAccess, PlatformError> {
+        Ok(ClusterAccess::new(cluster.listening.clone()))
+    }
+
     async fn create_instance(&self, spec: &InstanceSpec) -> Result<Created, PlatformError> {
         let registered = ProgramSource::Registered(self.program.clone());
         if !spec.program.contains(&registered) {
@@ -106,6 +115,10 @@ impl Platform for MemoryPlatform {
     async fn observe(&self, cluster: &ClusterId) -> Result<Vec<InstanceStatus>, PlatformError> {
         let instances = lock(&self.instances);
         Ok(instances.iter().filter(|((of, _), _)| of == cluster).map(|(_, status)| status.clone()).collect())
+    }
+
+    async fn watch(&self, _cluster: &ClusterId) -> Result<BoxStream<Wake>, PlatformError> {
+        Err(PlatformError::new(ErrorKind::Unsupported, "this platform wakes nobody").with_hint("observe it"))
     }
 
     async fn logs(
@@ -136,6 +149,20 @@ impl Platform for MemoryPlatform {
         }
         instances.remove(&key);
         Ok(())
+    }
+
+    async fn release(&self, cluster: &ClusterId, options: ReleaseOptions) -> Result<Released, PlatformError> {
+        let mut released = Released::nothing();
+        if options.instances_too {
+            lock(&self.instances).retain(|(of, runner), _| {
+                let removed = of == cluster;
+                if removed {
+                    released.removed.push(format!("instance {runner}"));
+                }
+                !removed
+            });
+        }
+        Ok(released)
     }
 }
 

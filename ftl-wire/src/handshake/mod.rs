@@ -9,6 +9,7 @@ mod mac;
 mod wire;
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use ftl_core::Secret;
 use ftl_core::digest::Digest;
 use ftl_core::key::{Instance, RunnerKey};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 pub(crate) use acceptor::accept_runner;
@@ -102,9 +103,9 @@ pub enum DialError {
     /// The socket could not be connected.
     #[error("nothing answers there")]
     Connect(#[source] io::Error),
-    /// The address is not on this machine.
-    #[error("{0} is not on this machine: without TLS only Unix sockets and loopback addresses are dialled")]
-    NotLoopback(Address),
+    /// The address is somewhere where what is said could be read.
+    #[error("{0} is not near: without TLS only this machine and its private networks are dialled")]
+    NotNear(Address),
     /// The handshake failed.
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
@@ -126,8 +127,8 @@ pub async fn dial(
     dispatch: Arc<dyn Dispatch>,
     options: &Options,
 ) -> Result<Connection, DialError> {
-    if !address.is_local() {
-        return Err(DialError::NotLoopback(address.clone()));
+    if !address.is_near() {
+        return Err(DialError::NotNear(address.clone()));
     }
     let dialling = async {
         match address {
@@ -136,14 +137,22 @@ pub async fn dial(
                 let io = io.and_then(|io| Socket::new(io.into_std()?)).map_err(DialError::Connect)?;
                 introduce(io, identity, dispatch).await
             }
-            Address::Tcp(address) => {
-                let io = TcpStream::connect(address).await.map_err(DialError::Connect)?;
-                io.set_nodelay(true).map_err(DialError::Connect)?;
-                introduce(io, identity, dispatch).await
+            Address::Tcp(address) => introduce(connect(*address).await?, identity, dispatch).await,
+            Address::Host(host, port) => {
+                let found = lookup_host((host.as_str(), *port)).await.map_err(DialError::Connect)?;
+                let near = found.into_iter().find(|found| crate::address::is_near(found.ip()));
+                let near = near.ok_or_else(|| DialError::NotNear(address.clone()))?;
+                introduce(connect(near).await?, identity, dispatch).await
             }
         }
     };
     timeout(options.handshake, dialling).await.unwrap_or(Err(DialError::Handshake(HandshakeError::Timeout)))
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream, DialError> {
+    let io = TcpStream::connect(address).await.map_err(DialError::Connect)?;
+    io.set_nodelay(true).map_err(DialError::Connect)?;
+    Ok(io)
 }
 
 async fn introduce<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(

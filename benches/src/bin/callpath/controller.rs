@@ -12,8 +12,9 @@ use ftl_core::controller::BoxStream;
 use ftl_core::key::RunnerKey;
 use ftl_core::name::{ClusterId, TargetTriple};
 use ftl_core::platform::{
-    Capability, Created, Description, ErrorKind, Exit, InstanceRef, InstanceSpec, InstanceState,
-    InstanceStatus, LogOptions, Platform, PlatformError, ProgramSource, RemoveOptions,
+    Capability, ClusterAccess, ClusterSpec, Created, Description, ErrorKind, Exit, Health, InstanceRef,
+    InstanceSpec, InstanceState, InstanceStatus, LogOptions, Platform, PlatformError, Probe, ProgramSource,
+    ReleaseOptions, Released, RemoveOptions, Wake,
 };
 use ftl_core::runner::OutputLine;
 use ftl_platform_local::Local;
@@ -69,6 +70,22 @@ impl Bench {
 impl Platform for Bench {
     fn describe(&self) -> &Description {
         &self.description
+    }
+
+    async fn probe(&self, _: Probe) -> Result<Health, PlatformError> {
+        Ok(Health::Ok)
+    }
+
+    async fn prepare(&self, cluster: &ClusterSpec) -> Result<ClusterAccess, PlatformError> {
+        Ok(ClusterAccess::new(cluster.listening.clone()))
+    }
+
+    async fn watch(&self, _: &ClusterId) -> Result<BoxStream<Wake>, PlatformError> {
+        Err(PlatformError::new(ErrorKind::Unsupported, "the benchmark wakes nobody"))
+    }
+
+    async fn release(&self, _: &ClusterId, _: ReleaseOptions) -> Result<Released, PlatformError> {
+        Ok(Released::nothing())
     }
 
     async fn create_instance(&self, spec: &InstanceSpec) -> Result<Created, PlatformError> {
