@@ -17,7 +17,7 @@ use crate::report::{Finding, Report};
 /// Starts that are timed before anything is checked.
 const TIMED_STARTS: usize = 5;
 /// How long one of them may take: nothing is known of the backend yet.
-const FIRST_START: Duration = Duration::from_secs(60);
+const FIRST_START: Duration = Duration::from_secs(30);
 /// What a check may take, in waits of its own: the longest wait some dozens of times, one after the other.
 const WAITS_PER_CHECK: u32 = 60;
 
@@ -113,7 +113,7 @@ pub async fn run(
 /// The slowest of some starts.
 async fn time_starts(fixture: &Arc<dyn Fixture>, seed: u64) -> Result<Duration, Flaw> {
     let times = Times { patience: FIRST_START, ..Times::of(Duration::ZERO) };
-    let bench = Bench::new(fixture.clone(), &cluster(seed, "start"), times).await?;
+    let mut bench = Bench::new(fixture.clone(), &cluster(seed, "start"), times).await?;
     let mut slowest = Duration::ZERO;
     let mut timed = Ok(());
     for _ in 0..TIMED_STARTS {
@@ -124,6 +124,7 @@ async fn time_starts(fixture: &Arc<dyn Fixture>, seed: u64) -> Result<Duration, 
         }
         slowest = slowest.max(began.elapsed());
     }
+    bench.times = Times::of(slowest);
     clean(&bench).await?;
     timed.map(|()| slowest)
 }

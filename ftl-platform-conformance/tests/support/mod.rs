@@ -1,5 +1,9 @@
 //! The fixtures of this crate's tests.
 
+#![allow(clippy::unwrap_used, dead_code, reason = "each test uses a part of it")]
+
+pub(crate) mod lying;
+
 use std::sync::Arc;
 
 use ftl_core::platform::{ErrorKind, PlatformError, ProgramSource};
@@ -8,7 +12,7 @@ use ftl_platform_local::{Local, Options};
 use tempfile::TempDir;
 
 /// The local platform over a folder of its own, which goes with the second value.
-pub fn local() -> (Processes, TempDir) {
+pub(crate) fn local() -> (Processes, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let probe = ProgramSource::Binary { path: env!("CARGO_BIN_EXE_ftl-platform-probe").into(), args: vec![] };
     let make = |folder: &std::path::Path| {
