@@ -28,12 +28,7 @@ pub struct Check {
 }
 
 impl Check {
-    pub(crate) const fn new(
-        name: &'static str,
-        lie: &'static str,
-        rule: &'static str,
-        run: Run,
-    ) -> Self {
+    pub(crate) const fn new(name: &'static str, lie: &'static str, rule: &'static str, run: Run) -> Self {
         Self { name, gate: None, lie, rule, run }
     }
 

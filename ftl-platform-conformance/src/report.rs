@@ -158,18 +158,31 @@ mod tests {
     fn one_failure_is_enough_and_nothing_is_skipped() {
         let refused = Outcome::RefusedAsDeclared(Capability::Adopt);
         let fine = report([Outcome::Pass, refused]);
-        assert_eq!(
-            fine.summary(&[]),
-            "pass 1 · refused as declared 1 · NOT PROVEN 0 · fail 0 → conformant"
-        );
+        assert_eq!(fine.summary(&[]), "pass 1 · refused as declared 1 · NOT PROVEN 0 · fail 0 → conformant");
         let open = report([Outcome::Pass, Outcome::NotProven("no means".into())]);
         assert_eq!(open.conclusion(&[]), Conclusion::NotProven);
         let allowed = open.findings[1].check.to_owned();
         assert_eq!(open.conclusion(&[allowed]), Conclusion::Conformant);
-        assert_eq!(open.conclusion(&["create".to_owned()]), Conclusion::NotProven, "checks are named one by one");
+        assert_eq!(
+            open.conclusion(&["create".to_owned()]),
+            Conclusion::NotProven,
+            "checks are named one by one"
+        );
         let failed = report([Outcome::Fail("late".into()), Outcome::NotProven("no means".into())]);
         assert_eq!(failed.conclusion(&[]), Conclusion::NotConformant);
-        let words = failed.findings[0].in_words("ftl platform verify x", 41);
-        assert!(words.ends_with("rerun: ftl platform verify x --only create::registers --seed 41"), "{words}");
+    }
+
+    #[test]
+    fn a_failure_says_what_it_means_and_how_to_see_it_again() {
+        let outcomes = [
+            Outcome::Fail("still not so 2.0 s later: runner 1 registers".into()),
+            Outcome::Pass,
+            Outcome::NotProven("the fixture cannot look at the backend".into()),
+            Outcome::RefusedAsDeclared(Capability::Adopt),
+        ];
+        let report = report(outcomes);
+        let words = report.findings.iter().map(|finding| finding.in_words("ftl platform verify x", 41));
+        let lines: Vec<_> = words.chain([report.summary(&[])]).collect();
+        insta::assert_snapshot!(lines.join("\n"));
     }
 }

@@ -124,7 +124,9 @@ async fn every_lie_is_found_out() {
     for (who, lie, check, outcome) in told {
         match outcome {
             // What is found only when all is over was found by the cleaning, and not by the check.
-            Outcome::Fail(why) if !why.starts_with("cleaning up") => println!("{check}: {who:?} {lie:?}: {why}"),
+            Outcome::Fail(why) if !why.starts_with("cleaning up") => {
+                println!("{check}: {who:?} {lie:?}: {why}")
+            }
             other => survived.push(format!("{check}: {who:?} {lie:?}: {other:?}")),
         }
     }

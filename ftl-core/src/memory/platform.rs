@@ -289,7 +289,8 @@ impl Platform for MemoryPlatform {
             }
             known.stop(Duration::ZERO);
             let mut state = known.state.subscribe();
-            let ended = timeout(CANCEL_WAIT, state.wait_for(|state| matches!(state, InstanceState::Ended(_))));
+            let ended =
+                timeout(CANCEL_WAIT, state.wait_for(|state| matches!(state, InstanceState::Ended(_))));
             if ended.await.is_err() {
                 let message = format!("runner {} did not yield within {CANCEL_WAIT:?}", instance.runner);
                 return Err(PlatformError::new(ErrorKind::Unavailable, message).with_unknown_effect());
@@ -324,5 +325,80 @@ impl Drop for MemoryPlatform {
 impl fmt::Debug for MemoryPlatform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryPlatform").field("name", &self.description.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    /// Programs that end by a panic, that never start, and that hear nothing.
+    #[derive(Debug)]
+    enum Odd {
+        Panics,
+        CannotStart,
+        Deaf,
+    }
+
+    impl Launch for Odd {
+        fn launch(
+            &self,
+            _start: Start,
+        ) -> Pin<Box<dyn Future<Output = Result<Program, String>> + Send + '_>> {
+            let launched: Result<Program, String> = match self {
+                Self::Panics => Ok(Box::pin(async { panic!("out of {}", "luck") })),
+                Self::CannotStart => Err("no such thing".to_owned()),
+                Self::Deaf => Ok(Box::pin(std::future::pending())),
+            };
+            Box::pin(std::future::ready(launched))
+        }
+    }
+
+    async fn start(odd: Odd) -> (MemoryPlatform, InstanceRef) {
+        let platform = MemoryPlatform::new("memory".parse().unwrap(), "odd", Arc::new(odd));
+        let (cluster, language): (ClusterId, _) = ("c".parse().unwrap(), "rust".parse().unwrap());
+        let (here, secret) = (vec!["memory".to_owned()], Secret::new(*b"secret"));
+        let boot = Boot::new(cluster.clone(), RunnerKey(1), "rust".parse().unwrap(), Epoch(1), here, secret);
+        let program = vec![ProgramSource::Registered("odd".to_owned())];
+        let boot = boot.to_document();
+        let spec = InstanceSpec::new(cluster, RunnerKey(1), language, Epoch(1), program, boot);
+        let created = platform.create_instance(&spec).await.unwrap();
+        (platform, created.instance)
+    }
+
+    async fn end_of(platform: &MemoryPlatform, instance: &InstanceRef) -> Exit {
+        let mut state = platform.find(instance).unwrap().state.subscribe();
+        let ended = state.wait_for(|state| matches!(state, InstanceState::Ended(_))).await.unwrap();
+        let InstanceState::Ended(exit) = ended.clone() else { unreachable!() };
+        exit
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_is_told_in_words() {
+        let (platform, instance) = start(Odd::Panics).await;
+        let exit = end_of(&platform, &instance).await;
+        assert_eq!((exit.message.as_deref(), exit.code), (Some("panicked: out of luck"), None));
+        let (platform, instance) = start(Odd::CannotStart).await;
+        let exit = end_of(&platform, &instance).await;
+        assert_eq!((exit.message.as_deref(), exit.never_started), (Some("no such thing"), true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_hears_nothing_is_cancelled_when_his_grace_is_over() {
+        let (platform, instance) = start(Odd::Deaf).await;
+        let began = Instant::now();
+        platform.stop_instance(&instance, Duration::from_secs(60)).await.unwrap();
+        platform.stop_instance(&instance, Duration::from_secs(9)).await.unwrap();
+        assert!(end_of(&platform, &instance).await.asked);
+        assert_eq!(began.elapsed().as_secs(), 9, "a later call may only shorten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn instances_end_with_their_platform() {
+        let (platform, instance) = start(Odd::Deaf).await;
+        let mut state = platform.find(&instance).unwrap().state.subscribe();
+        drop(platform);
+        state.wait_for(|state| matches!(state, InstanceState::Ended(_))).await.unwrap();
     }
 }

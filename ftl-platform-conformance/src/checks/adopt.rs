@@ -1,8 +1,6 @@
 //! What one Controller made, the next one finds; and nobody else.
 
-use ftl_core::platform::{
-    Capability, InstanceRef, InstanceState, ReleaseOptions, RemoveOptions,
-};
+use ftl_core::platform::{Capability, InstanceRef, InstanceState, ReleaseOptions, RemoveOptions};
 
 use crate::bench::{Bench, GENERATION};
 use crate::check::{Check, Flaw, Verdict, ensure};
@@ -17,9 +15,12 @@ pub(super) const CHECKS: &[Check] = &[
         Box::pin(new_value_sees(bench))
     })
     .needs(Capability::Adopt),
-    Check::new("adopt::exit_unwatched", "the end that nobody watched is invented or lost", OUTLIVE, |bench| {
-        Box::pin(exit_unwatched(bench))
-    })
+    Check::new(
+        "adopt::exit_unwatched",
+        "the end that nobody watched is invented or lost",
+        OUTLIVE,
+        |bench| Box::pin(exit_unwatched(bench)),
+    )
     .needs(Capability::Adopt),
     Check::new(
         "adopt::complete",

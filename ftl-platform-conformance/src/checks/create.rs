@@ -50,7 +50,10 @@ pub(super) const CHECKS: &[Check] = &[
 
 async fn registers(bench: &Bench) -> Verdict {
     let live = bench.start().await?;
-    ensure!(live.probe.hello.secret == bench.secret(live.key()), "the probe has another secret than it was given");
+    ensure!(
+        live.probe.hello.secret == bench.secret(live.key()),
+        "the probe has another secret than it was given"
+    );
     Ok(())
 }
 
@@ -62,8 +65,17 @@ async fn boots_once(bench: &Bench) -> Verdict {
     };
     ensure!(status.state == InstanceState::Running, "a registered probe is told to be {:?}", status.state);
     ensure!(status.digest == live.spec.digest(), "observe tells of another digest than the one created");
-    ensure!(status.generation == GENERATION, "observe tells of generation {}, not {GENERATION}", status.generation);
-    ensure!(status.instance == live.instance, "observe tells of {:?}, create of {:?}", status.instance, live.instance);
+    ensure!(
+        status.generation == GENERATION,
+        "observe tells of generation {}, not {GENERATION}",
+        status.generation
+    );
+    ensure!(
+        status.instance == live.instance,
+        "observe tells of {:?}, create of {:?}",
+        status.instance,
+        live.instance
+    );
     Ok(())
 }
 

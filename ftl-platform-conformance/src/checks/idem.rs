@@ -30,12 +30,9 @@ pub(super) const CHECKS: &[Check] = &[
         "create_instance \"a higher generation is there: Stale\"",
         |bench| Box::pin(lower_generation(bench)),
     ),
-    Check::new(
-        "idem::higher_generation",
-        "a Controller that starts again loses what runs",
-        SAME,
-        |bench| Box::pin(higher_generation(bench)),
-    ),
+    Check::new("idem::higher_generation", "a Controller that starts again loses what runs", SAME, |bench| {
+        Box::pin(higher_generation(bench))
+    }),
     Check::new(
         "idem::ended_stays_ended",
         "a create of something that ended starts it again",
@@ -72,7 +69,8 @@ async fn eight_parallel(bench: &Bench) -> Verdict {
     let spec = bench.spec();
     let mut creates = JoinSet::new();
     for number in 0..8 {
-        let platform: Arc<dyn Platform> = if number % 2 == 0 { bench.platform.clone() } else { other.clone() };
+        let platform: Arc<dyn Platform> =
+            if number % 2 == 0 { bench.platform.clone() } else { other.clone() };
         let spec = spec.clone();
         creates.spawn(async move { insist(&*platform, &spec).await });
     }
@@ -112,7 +110,9 @@ async fn refused_as(
     let mut other = live.spec.clone();
     change(&mut other);
     match bench.create(&other).await {
-        Ok(created) => return Err(Flaw::broken(format!("taken for the same: existed = {}", created.existed))),
+        Ok(created) => {
+            return Err(Flaw::broken(format!("taken for the same: existed = {}", created.existed)));
+        }
         Err(error) => {
             ensure!(error.kind == kind, "refused as {:?}, not as {kind:?}: {error}", error.kind);
             ensure!(error.effect == Effect::None, "the refusal says that it may have taken effect");

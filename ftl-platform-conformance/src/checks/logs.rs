@@ -84,7 +84,9 @@ async fn read_all(
         Ok::<(), PlatformError>(())
     };
     let waited = bench.times.patience;
-    timeout(waited, all).await.map_err(|_| Flaw::broken(format!("the output did not end within {waited:?}")))??;
+    timeout(waited, all)
+        .await
+        .map_err(|_| Flaw::broken(format!("the output did not end within {waited:?}")))??;
     Ok(lines)
 }
 
@@ -122,9 +124,14 @@ async fn counted(bench: &Bench) -> Verdict {
     let lines = read_until(bench, &live, &(MANY - 1).to_string()).await?;
     let mut next: u32 = 0;
     for line in lines {
-        let number: u32 = line.text.parse().map_err(|_| Flaw::broken(format!("{:?} was never written", line.text)))?;
+        let number: u32 =
+            line.text.parse().map_err(|_| Flaw::broken(format!("{:?} was never written", line.text)))?;
         ensure!(number >= next, "line {number} came after line {}", next.saturating_sub(1));
-        ensure!(number == next || line.lost_bytes > 0, "{} lines before {number} are lost and not counted", number - next);
+        ensure!(
+            number == next || line.lost_bytes > 0,
+            "{} lines before {number} are lost and not counted",
+            number - next
+        );
         next = number + 1;
     }
     Ok(())

@@ -36,19 +36,19 @@ pub(super) const CHECKS: &[Check] = &[
         HALF_MADE,
         |bench| Box::pin(create_dropped(bench)),
     ),
-    Check::new(
-        "lost::half_made",
-        "what a dead Controller began is taken for whole",
-        HALF_MADE,
-        |bench| Box::pin(half_made(bench)),
-    )
+    Check::new("lost::half_made", "what a dead Controller began is taken for whole", HALF_MADE, |bench| {
+        Box::pin(half_made(bench))
+    })
     .needs(Capability::Adopt),
     Check::new("lost::stop_dropped", "a stop that was given up cannot be asked again", DROPPED, |bench| {
         Box::pin(stop_dropped(bench))
     }),
-    Check::new("lost::remove_dropped", "a removal that was given up cannot be asked again", DROPPED, |bench| {
-        Box::pin(remove_dropped(bench))
-    }),
+    Check::new(
+        "lost::remove_dropped",
+        "a removal that was given up cannot be asked again",
+        DROPPED,
+        |bench| Box::pin(remove_dropped(bench)),
+    ),
 ];
 
 async fn create_reply(bench: &Bench) -> Verdict {
@@ -65,7 +65,9 @@ async fn create_request(bench: &Bench) -> Verdict {
     let faulty = Faulty::new(bench.platform.clone(), Fault::Request);
     match faulty.create_runner(&spec).await {
         Ok(_) => return Err(Flaw::broken("observe tells of an instance that nobody was asked for")),
-        Err(error) => ensure!(error.effect == Effect::Unknown, "the lost create is told to have had no effect"),
+        Err(error) => {
+            ensure!(error.effect == Effect::Unknown, "the lost create is told to have had no effect")
+        }
     }
     ensure!(!bench.create(&spec).await?.existed, "the first create that arrived says that it existed");
     bench.one_start(spec.runner).await

@@ -37,7 +37,9 @@ async fn running(bench: &Bench) -> Verdict {
     let live = bench.start().await?;
     match bench.platform.remove_instance(&live.instance, RemoveOptions::default()).await {
         Ok(()) => return Err(Flaw::broken("an instance that runs was removed without force")),
-        Err(error) => ensure!(error.kind == ErrorKind::Conflict, "refused as {:?}, not as Conflict", error.kind),
+        Err(error) => {
+            ensure!(error.kind == ErrorKind::Conflict, "refused as {:?}, not as Conflict", error.kind)
+        }
     }
     ensure!(live.probe.serves().await, "the refused removal ended it");
     ensure!(bench.status(live.key()).await?.is_some(), "the refused removal made it unseen");

@@ -11,18 +11,26 @@ use crate::probe::{Answer, Order};
 const RULE: &str = "rule 5: boot is never in arguments, environment, names, labels, logs, errors or Debug";
 
 pub(super) const CHECKS: &[Check] = &[
-    Check::new("secret::argv_env", "the boot document is in the arguments or the environment", RULE, |bench| {
-        Box::pin(argv_env(bench))
-    })
+    Check::new(
+        "secret::argv_env",
+        "the boot document is in the arguments or the environment",
+        RULE,
+        |bench| Box::pin(argv_env(bench)),
+    )
     .needs(Capability::SecretFiles),
-    Check::new("secret::backend_view", "whoever looks at the backend sees the boot document", RULE, |bench| {
-        Box::pin(backend_view(bench))
-    })
+    Check::new(
+        "secret::backend_view",
+        "whoever looks at the backend sees the boot document",
+        RULE,
+        |bench| Box::pin(backend_view(bench)),
+    )
     .needs(Capability::SecretFiles),
     Check::new("secret::told", "errors, states or Debug tell the boot document", RULE, |bench| {
         Box::pin(told(bench))
     }),
-    Check::new("secret::gone", "the boot document outlives its instance", RULE, |bench| Box::pin(gone(bench))),
+    Check::new("secret::gone", "the boot document outlives its instance", RULE, |bench| {
+        Box::pin(gone(bench))
+    }),
 ];
 
 /// Makes sure that a text does not hold the secret of a key.

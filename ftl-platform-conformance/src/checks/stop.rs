@@ -125,7 +125,9 @@ async fn while_starting(bench: &Bench) -> Verdict {
         let exit = bench.ended(spec.runner).await;
         let exit = exit.map_err(|_| {
             let serving = bench.starts(spec.runner);
-            Flaw::broken(format!("stopped {millis} ms after its create, it did not end; {serving} registered"))
+            Flaw::broken(format!(
+                "stopped {millis} ms after its create, it did not end; {serving} registered"
+            ))
         })?;
         ensure!(exit.asked, "stopped {millis} ms after its create, it is told to have ended by itself");
         for probe in bench.controller.probes(spec.runner) {

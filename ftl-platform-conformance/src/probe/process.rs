@@ -74,7 +74,8 @@ fn begin() -> io::Result<Ending> {
 /// Reads the boot document and removes it, as a Runner does.
 fn read_boot() -> io::Result<Boot> {
     let path = env::var_os(BOOT_VARIABLE).map(PathBuf::from);
-    let path = path.ok_or_else(|| io::Error::other(format!("{BOOT_VARIABLE} is not set: a platform sets it")))?;
+    let path =
+        path.ok_or_else(|| io::Error::other(format!("{BOOT_VARIABLE} is not set: a platform sets it")))?;
     if fs::metadata(&path)?.len() > BOOT_BYTES_MAX as u64 {
         return Err(io::Error::other("the boot document is too long"));
     }

@@ -288,6 +288,7 @@ impl Lying {
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl Platform for Lying {
     fn describe(&self) -> &Description {
         &self.description
@@ -327,7 +328,8 @@ impl Platform for Lying {
     async fn observe(&self, cluster: &ClusterId) -> Result<Vec<InstanceStatus>, PlatformError> {
         let mut seen = self.inner.observe(cluster).await?;
         if self.lie == Lie::SeesAllClusters {
-            let others: Vec<_> = self.known().clusters.iter().filter(|other| *other != cluster).cloned().collect();
+            let others: Vec<_> =
+                self.known().clusters.iter().filter(|other| *other != cluster).cloned().collect();
             for other in others {
                 seen.extend(self.inner.observe(&other).await?);
             }
