@@ -43,11 +43,17 @@ pub(crate) enum Command {
     /// Schemas of the modules that serve
     #[command(subcommand)]
     Schema(SchemaCommand),
+    /// The platforms that modules can run on
+    #[command(subcommand)]
+    Platform(PlatformCommand),
     /// Print the version
     Version,
     /// Run as a Runner; platforms start this
     #[command(hide = true)]
     Runner,
+    /// Run as the probe of `platform verify`; platforms start this
+    #[command(hide = true)]
+    Probe,
 }
 
 /// How modules are built.
@@ -165,6 +171,37 @@ pub(crate) enum SchemaCommand {
         /// Of this module only
         module: Option<ModuleName>,
     },
+}
+
+/// `ftl platform`
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlatformCommand {
+    /// Show the platforms of a Controller of this machine, what they can do and how they are
+    List,
+    /// Check that a platform keeps the promises that it makes, and refuses what it does not promise
+    #[command(
+        after_help = "Exit codes: 0 all is proven · 1 a promise is broken · 3 something could not be proven"
+    )]
+    Verify(VerifyArgs),
+}
+
+/// `ftl platform verify`
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// The platform to check
+    pub(crate) name: String,
+    /// Only this group or check; may be given several times
+    #[arg(long, value_name = "GROUP[::CHECK]")]
+    pub(crate) only: Vec<String>,
+    /// Show the checks instead of running them
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Names what the checks make; by default another one each time
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+    /// Accept that this check cannot be proven here; may be given several times
+    #[arg(long, value_name = "CHECK")]
+    pub(crate) allow_unproven: Vec<String>,
 }
 
 /// A positive number of seconds, fractions allowed.
