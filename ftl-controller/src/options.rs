@@ -28,6 +28,8 @@ pub struct Options {
     pub runner: Vec<ProgramSource>,
     /// The environment of every Runner.
     pub runner_env: BTreeMap<String, String>,
+    /// For people who find what platforms made: whose it is, as `HOST:DATA DIRECTORY`; the data directory alone unless said otherwise.
+    pub owner: String,
     /// The languages that the Runner's program can run.
     pub languages: Vec<Language>,
     /// Where the admin API answers. Loopback only.
@@ -36,6 +38,9 @@ pub struct Options {
     pub admin_fallback: bool,
     /// Where calls of public verbs are answered. Off unless given; loopback only.
     pub ingress: Option<SocketAddr>,
+    /// Whether instances go on when it is asked to end, on platforms that can: the next Controller of this data directory
+    /// adopts them. Without, everything ends with it, and what instances shared is removed.
+    pub outlived: bool,
     /// How long it waits for what.
     pub timings: Timings,
     /// Bytes of output that are kept of all modules together.
@@ -45,8 +50,10 @@ pub struct Options {
 impl Options {
     /// A Controller that keeps its state in `data`, without platforms.
     pub fn new(data: impl Into<PathBuf>) -> Self {
+        let data = data.into();
         Self {
-            data: data.into(),
+            owner: data.display().to_string(),
+            data,
             platforms: Vec::new(),
             runner: Vec::new(),
             runner_env: BTreeMap::new(),
@@ -54,6 +61,7 @@ impl Options {
             admin: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), ADMIN_PORT),
             admin_fallback: false,
             ingress: None,
+            outlived: true,
             timings: Timings::default(),
             log_bytes_kept: LOG_BYTES_KEPT,
         }

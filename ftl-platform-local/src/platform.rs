@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -89,6 +89,22 @@ impl Local {
 
     fn find(&self, reference: &InstanceRef) -> Option<Instance> {
         self.instances().get(&(reference.cluster.clone(), reference.runner)).cloned()
+    }
+
+    /// Removes what instances of former processes left: they ended with those, their directories did not.
+    fn remove_former(&self, cluster: &ClusterId, released: &mut Released) {
+        let instances = self.instances();
+        let ours: Vec<&PathBuf> = instances.values().map(|instance| &instance.directory).collect();
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()).filter(|path| is_of(path, cluster)) {
+            if ours.contains(&&path) {
+                continue;
+            }
+            match fs::remove_dir_all(&path) {
+                Ok(()) => released.removed.push(format!("directory {}", path.display())),
+                Err(error) => released.left.push(format!("directory {}: {error}", path.display())),
+            }
+        }
     }
 
     /// The instance of this key, and whether this call made it.
@@ -216,9 +232,17 @@ impl Platform for Local {
                     Err(error) => released.left.push(format!("instance {}: {error}", status.instance.runner)),
                 }
             }
+            self.remove_former(cluster, &mut released);
         }
         Ok(released)
     }
+}
+
+/// Whether a directory is that of an instance of this cluster, whose name may be the beginning of another one's.
+fn is_of(directory: &Path, cluster: &ClusterId) -> bool {
+    let name = directory.file_name().and_then(|name| name.to_str());
+    let runner = name.and_then(|name| name.strip_prefix(cluster.as_str())?.strip_prefix('-'));
+    runner.is_some_and(|runner| runner.parse::<RunnerKey>().is_ok())
 }
 
 async fn follow(
