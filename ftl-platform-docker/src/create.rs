@@ -20,14 +20,12 @@ use crate::connect::Engine;
 use crate::container;
 use crate::error::Doing;
 use crate::image::DIRECTORY;
-use crate::instances;
+use crate::instances::{self, SETTLE_LOOK, SETTLE_TIME, unsettled};
 use crate::marks::Marks;
 use crate::network;
 
 /// How long a half-made instance is left to whoever is making it; it takes about 0.4 s.
-const HALF_MADE_TIME: Duration = Duration::from_secs(2);
-/// How often is looked whether it is finished.
-const HALF_MADE_LOOK: Duration = Duration::from_millis(25);
+const HALF_MADE_TIME: Duration = Duration::from_secs(3);
 
 impl Backend {
     /// Makes an instance, or finds it.
@@ -36,6 +34,25 @@ impl Backend {
             let message = "docker runs executable files, and the runner has none".to_owned();
             return Err(PlatformError::new(ErrorKind::Unsupported, message));
         };
+        let until = Instant::now() + SETTLE_TIME;
+        loop {
+            if let Some(created) = self.make_or_find(spec, program, args).await? {
+                return Ok(created);
+            }
+            if Instant::now() > until {
+                return Err(unsettled(&container::name(spec)));
+            }
+            sleep(SETTLE_LOOK).await;
+        }
+    }
+
+    /// `None`: there is one that cannot be looked at.
+    async fn make_or_find(
+        &self,
+        spec: &InstanceSpec,
+        program: &Path,
+        args: &[String],
+    ) -> Result<Option<Created>, PlatformError> {
         // By its labels: its name says nothing of an instance of the same key for another module.
         if let Some(found) = instances::find(&self.engine, &spec.cluster, spec.runner).await? {
             return self.again(spec, &found.id, &found.marks).await;
@@ -44,26 +61,19 @@ impl Backend {
         let network = network::find(&self.engine, &spec.cluster).await?.ok_or_else(|| no_network(spec))?;
         let joined = network::existing(&self.engine, &spec.needs.networks).await?;
         let body = container::body(spec, args, (&image, &network.id), &self.options);
-        let until = Instant::now() + HALF_MADE_TIME;
-        loop {
-            match self.make_or_load(spec, program, &body).await {
-                Ok(id) => {
-                    Event::new(Actor::Platform, Actor::Runner, "CreateInstance", "ack", &spec.about())
-                        .record();
-                    self.finish(spec, &id, &joined).await?;
-                    return Ok(Created::new(InstanceRef::new(spec.cluster.clone(), spec.runner, id), false));
+        match self.make_or_load(spec, program, &body).await {
+            Ok(id) => {
+                Event::new(Actor::Platform, Actor::Runner, "CreateInstance", "ack", &spec.about()).record();
+                self.finish(spec, &id, &joined).await?;
+                Ok(Some(created(spec, &id, false)))
+            }
+            Err(error) if error.kind == ErrorKind::Conflict => {
+                match instances::inspect(&self.engine, &container::name(spec)).await? {
+                    Some(found) => self.taken(spec, &found).await,
+                    None => Ok(None),
                 }
-                Err(error) if error.kind == ErrorKind::Conflict => {}
-                Err(error) => return Err(error),
             }
-            if let Some(found) = instances::inspect(&self.engine, &container::name(spec)).await? {
-                return self.taken(spec, &found).await;
-            }
-            // The name is given away before there is a container, and while one is being removed.
-            if Instant::now() > until {
-                return Err(in_work(spec));
-            }
-            sleep(HALF_MADE_LOOK).await;
+            Err(error) => Err(error),
         }
     }
 
@@ -88,7 +98,7 @@ impl Backend {
         &self,
         spec: &InstanceSpec,
         found: &ContainerInspectResponse,
-    ) -> Result<Created, PlatformError> {
+    ) -> Result<Option<Created>, PlatformError> {
         let id = found.id.clone().unwrap_or_default();
         match Marks::of(&instances::labels(found)) {
             Some(marks) if marks.cluster == spec.cluster && marks.runner == spec.runner => {
@@ -104,23 +114,26 @@ impl Backend {
     }
 
     /// An instance of this key is there: it is the same, or it is none of this specification.
-    async fn again(&self, spec: &InstanceSpec, id: &str, marks: &Marks) -> Result<Created, PlatformError> {
+    async fn again(
+        &self,
+        spec: &InstanceSpec,
+        id: &str,
+        marks: &Marks,
+    ) -> Result<Option<Created>, PlatformError> {
         same(spec, marks)?;
         let until = Instant::now() + HALF_MADE_TIME;
         loop {
             match instances::state(&self.engine, id).await? {
-                None => return Err(in_work(spec)),
-                Some(InstanceState::Pending) if Instant::now() < until => sleep(HALF_MADE_LOOK).await,
+                None => return Ok(None),
+                Some(InstanceState::Pending) if Instant::now() < until => sleep(SETTLE_LOOK).await,
                 Some(InstanceState::Pending) => break,
-                Some(_) => {
-                    return Ok(Created::new(InstanceRef::new(spec.cluster.clone(), spec.runner, id), true));
-                }
+                Some(_) => return Ok(Some(created(spec, id, true))),
             }
         }
         debug!(runner = %spec.runner, "completing a half-made instance");
         let joined = network::existing(&self.engine, &spec.needs.networks).await?;
         self.finish(spec, id, &joined).await?;
-        Ok(Created::new(InstanceRef::new(spec.cluster.clone(), spec.runner, id), true))
+        Ok(Some(created(spec, id, true)))
     }
 
     /// From a container that was created to one that runs.
@@ -195,11 +208,8 @@ fn no_network(spec: &InstanceSpec) -> PlatformError {
     PlatformError::new(ErrorKind::Missing, message).with_hint("prepare the platform again")
 }
 
-fn in_work(spec: &InstanceSpec) -> PlatformError {
-    let message = format!("somebody is just making or removing the container {}", container::name(spec));
-    let mut error = PlatformError::new(ErrorKind::Busy, message);
-    error.retry_after = Some(HALF_MADE_LOOK);
-    error
+fn created(spec: &InstanceSpec, id: &str, existed: bool) -> Created {
+    Created::new(InstanceRef::new(spec.cluster.clone(), spec.runner, id), existed)
 }
 
 async fn make(

@@ -28,14 +28,12 @@ const REMOVAL_LOOK: Duration = Duration::from_millis(50);
 impl Backend {
     /// Asks an instance to end, and has it killed after `grace`.
     pub(crate) async fn stop(&self, instance: &InstanceRef, grace: Duration) -> Result<(), PlatformError> {
-        let found = instances::find(&self.engine, &instance.cluster, instance.runner).await?;
-        let Some(found) = found else { return Ok(()) };
-        let state = instances::state(&self.engine, &found.id).await?;
-        if matches!(state, None | Some(InstanceState::Ended(_))) {
+        let Some((found, state)) = instances::settled(&self.engine, instance).await? else { return Ok(()) };
+        if matches!(state, InstanceState::Ended(_)) {
             return Ok(());
         }
         let mark = mark_asked(&self.engine, &found.id).await;
-        if state == Some(InstanceState::Pending) {
+        if state == InstanceState::Pending {
             // Without the mark it would start later. With it, whoever is about to start it ends it.
             mark?;
             if instances::state(&self.engine, &found.id).await? != Some(InstanceState::Running) {
@@ -71,17 +69,10 @@ impl Backend {
         instance: &InstanceRef,
         options: RemoveOptions,
     ) -> Result<(), PlatformError> {
-        let found = instances::find(&self.engine, &instance.cluster, instance.runner).await?;
-        let Some(found) = found else { return Ok(()) };
-        if !options.force {
-            match instances::state(&self.engine, &found.id).await? {
-                None => return Ok(()),
-                Some(InstanceState::Ended(_)) => {}
-                Some(_) => {
-                    let message = format!("the instance of runner {} is still running", instance.runner);
-                    return Err(PlatformError::new(ErrorKind::Conflict, message).with_hint("stop it first"));
-                }
-            }
+        let Some((found, state)) = instances::settled(&self.engine, instance).await? else { return Ok(()) };
+        if !options.force && !matches!(state, InstanceState::Ended(_)) {
+            let message = format!("the instance of runner {} is still running", instance.runner);
+            return Err(PlatformError::new(ErrorKind::Conflict, message).with_hint("stop it first"));
         }
         match discard(&self.engine, &found.id).await {
             // Somebody else is removing it.

@@ -1,5 +1,7 @@
 //! Instances, found again by the labels of their containers.
 
+use std::time::Duration;
+
 use bollard::Docker;
 use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum as Summary};
 use bollard::query_parameters::{
@@ -9,6 +11,7 @@ use ftl_core::key::RunnerKey;
 use ftl_core::name::ClusterId;
 use ftl_core::platform::{ErrorKind, InstanceRef, InstanceState, InstanceStatus, PlatformError};
 use futures_util::{StreamExt, TryStreamExt};
+use tokio::time::{Instant, sleep};
 
 use crate::connect::Engine;
 use crate::container::ASKED_FILE;
@@ -18,6 +21,12 @@ use crate::state;
 
 /// How many containers are inspected at once; the engine answers each in about a millisecond.
 const INSPECTS_PARALLEL: usize = 8;
+
+/// How long a container may be listed that cannot be looked at. While the engine makes or removes one, its name is taken
+/// and it is listed, and yet it "does not exist".
+pub(crate) const SETTLE_TIME: Duration = Duration::from_secs(3);
+/// How often is looked whether it can be.
+pub(crate) const SETTLE_LOOK: Duration = Duration::from_millis(25);
 
 /// A container of ours.
 #[derive(Clone, Debug)]
@@ -118,6 +127,32 @@ pub(crate) async fn state(engine: &Engine, id: &str) -> Result<Option<InstanceSt
         return Ok(Some(seen));
     }
     Ok(Some(state::of(&found, asked(engine, id).await?)))
+}
+
+/// The container of an instance, and what the instance is doing.
+pub(crate) async fn settled(
+    engine: &Engine,
+    instance: &InstanceRef,
+) -> Result<Option<(Container, InstanceState)>, PlatformError> {
+    let until = Instant::now() + SETTLE_TIME;
+    loop {
+        let Some(found) = find(engine, &instance.cluster, instance.runner).await? else { return Ok(None) };
+        if let Some(state) = state(engine, &found.id).await? {
+            return Ok(Some((found, state)));
+        }
+        if Instant::now() > until {
+            return Err(unsettled(&found.name));
+        }
+        sleep(SETTLE_LOOK).await;
+    }
+}
+
+/// The engine is not done with a container.
+pub(crate) fn unsettled(name: &str) -> PlatformError {
+    let message = format!("docker is still making or removing the container {name} after {SETTLE_TIME:?}");
+    let mut error = PlatformError::new(ErrorKind::Busy, message);
+    error.retry_after = Some(SETTLE_TIME);
+    error
 }
 
 /// What all instances of a cluster are doing.
