@@ -20,9 +20,9 @@ use crate::logging::{FILE_VARIABLE, LEVEL_VARIABLE};
 /// The platform that every Controller has.
 const LOCAL: &str = "local";
 /// Its counterpart in containers.
-const DOCKER: &str = "docker";
+pub(crate) const DOCKER: &str = "docker";
 /// Names the engine, before `DOCKER_HOST` and Docker's own contexts.
-const DOCKER_HOST_VARIABLE: &str = "FTL_DOCKER_HOST";
+pub(crate) const DOCKER_HOST_VARIABLE: &str = "FTL_DOCKER_HOST";
 /// Names the address at which containers reach this machine, where it does not follow from the engine.
 const ADVERTISE_VARIABLE: &str = "FTL_DOCKER_ADVERTISE";
 /// Where the instances of the local platform have their directories, below the data directory.
@@ -63,6 +63,8 @@ impl Serving {
             .with_platform(Arc::new(docker()?))
             .with_runner(ProgramSource::Binary { path: program, args: vec!["runner".to_owned()] })
             .with_admin(listen.admin);
+        options.owner =
+            format!("{}:{}", host_name(), data.canonicalize().unwrap_or_else(|_| data.to_owned()).display());
         options.admin_fallback = listen.or_free;
         options.ingress = listen.ingress;
         options.outlived = !listen.or_free;
@@ -116,6 +118,11 @@ pub(crate) fn docker() -> Result<Docker, CliError> {
     options.host = std::env::var(DOCKER_HOST_VARIABLE).ok();
     options.advertise = std::env::var(ADVERTISE_VARIABLE).ok();
     Ok(Docker::new(options))
+}
+
+/// The name of this machine, as its kernel has it.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn remove_all_in(directory: &Path) -> std::io::Result<()> {
