@@ -71,23 +71,29 @@ fn words(text: &str) -> Order {
     Order::Write { stream: Stream::Stdout, bytes: text.as_bytes().to_vec() }
 }
 
-/// Reads a stream to its end.
+/// Reads a stream to its end. Its time begins anew with each line: how many there are is not what is checked.
 async fn read_all(
     bench: &Bench,
     mut stream: BoxStream<Result<OutputLine, PlatformError>>,
 ) -> Result<Vec<OutputLine>, Flaw> {
     let mut lines = Vec::new();
-    let all = async {
-        while let Some(line) = poll_fn(|context| stream.as_mut().poll_next(context)).await {
-            lines.push(line?);
-        }
-        Ok::<(), PlatformError>(())
-    };
-    let waited = bench.times.patience;
-    timeout(waited, all)
-        .await
-        .map_err(|_| Flaw::broken(format!("the output did not end within {waited:?}")))??;
+    while let Some(line) = next(bench, &mut stream).await? {
+        lines.push(line);
+    }
     Ok(lines)
+}
+
+/// The next line, or the end.
+async fn next(
+    bench: &Bench,
+    stream: &mut BoxStream<Result<OutputLine, PlatformError>>,
+) -> Result<Option<OutputLine>, Flaw> {
+    let waited = bench.times.patience;
+    let next = poll_fn(|context| stream.as_mut().poll_next(context));
+    let next = timeout(waited, next).await;
+    let next =
+        next.map_err(|_| Flaw::broken(format!("neither a line nor the end came within {waited:?}")))?;
+    Ok(next.transpose()?)
 }
 
 /// What can be read now.
@@ -166,15 +172,11 @@ async fn follow_ends(bench: &Bench) -> Verdict {
     let mut options = LogOptions::default();
     options.follow = true;
     let mut stream = bench.platform.logs(&live.instance, options).await?;
-    let patience = bench.times.patience;
     for text in ["one", "two"] {
         live.probe.order(words(&format!("{text}\n"))).await?;
-        let next = poll_fn(|context| stream.as_mut().poll_next(context));
-        match timeout(patience, next).await {
-            Ok(Some(Ok(line))) => ensure!(line.text == text, "{:?} came instead of {text:?}", line.text),
-            Ok(Some(Err(error))) => return Err(error.into()),
-            Ok(None) => return Err(Flaw::broken("the output ended before its program")),
-            Err(_) => return Err(Flaw::broken(format!("{text:?} did not come within {patience:?}"))),
+        match next(bench, &mut stream).await? {
+            Some(line) => ensure!(line.text == text, "{:?} came instead of {text:?}", line.text),
+            None => return Err(Flaw::broken("the output ended before its program")),
         }
     }
     live.probe.end(Order::Exit { code: 0 }).await?;
