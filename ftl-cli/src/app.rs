@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use ftl_core::name::{ModuleName, PlatformName, VerbRef};
+use ftl_core::name::{ClusterId, ModuleName, PlatformName, TargetTriple, VerbRef};
 
 use crate::endpoint::EndpointArgs;
+use crate::error::CliError;
 use crate::output::Format;
 
 /// Typed functions become running, routed, observable services.
@@ -55,6 +56,27 @@ pub(crate) enum Command {
     Probe,
 }
 
+/// How modules are built.
+#[derive(Debug, clap::Args)]
+pub(crate) struct HowArgs {
+    /// Build with optimisations
+    #[arg(long)]
+    pub(crate) release: bool,
+    /// Build for this target; this machine's own unless given
+    #[arg(long, value_name = "TRIPLE")]
+    pub(crate) target: Option<TargetTriple>,
+    /// Link everything into the program, so that it needs no libraries
+    #[arg(long = "static")]
+    pub(crate) statically: bool,
+}
+
+impl HowArgs {
+    /// What is built for.
+    pub(crate) fn target(&self) -> Result<TargetTriple, CliError> {
+        self.target.clone().map_or_else(crate::compile::target, Ok)
+    }
+}
+
 /// `ftl dev`
 #[derive(Debug, clap::Args)]
 pub(crate) struct DevArgs {
@@ -64,9 +86,11 @@ pub(crate) struct DevArgs {
     /// Call this when everything is ready, print the reply and stop; may be given several times
     #[arg(long, value_name = "'MODULE.VERB REQUEST'")]
     pub(crate) call: Vec<String>,
-    /// Build with optimisations
-    #[arg(long)]
-    pub(crate) release: bool,
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
+    /// Where modules run that `ftl.toml` does not place
+    #[arg(long, default_value = "local")]
+    pub(crate) platform: PlatformName,
     /// How long the modules may take to become ready
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "120")]
     pub(crate) timeout: Duration,
@@ -92,9 +116,8 @@ pub(crate) struct BuildArgs {
     /// The project: a cargo workspace, or a folder in one
     #[arg(default_value = ".")]
     pub(crate) path: PathBuf,
-    /// Build with optimisations
-    #[arg(long)]
-    pub(crate) release: bool,
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
 }
 
 /// `ftl deploy`
@@ -103,9 +126,8 @@ pub(crate) struct DeployArgs {
     /// The project: a cargo workspace, or a folder in one
     #[arg(default_value = ".")]
     pub(crate) path: PathBuf,
-    /// Build with optimisations
-    #[arg(long)]
-    pub(crate) release: bool,
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
     /// Where modules run that `ftl.toml` does not place
     #[arg(long, default_value = "local")]
     pub(crate) platform: PlatformName,
@@ -161,6 +183,21 @@ pub(crate) enum PlatformCommand {
         after_help = "Exit codes: 0 all is proven · 1 a promise is broken · 3 something could not be proven"
     )]
     Verify(VerifyArgs),
+    /// List what clusters left on a platform, and images that nothing uses; remove it with --yes
+    Sweep(SweepArgs),
+}
+
+/// `ftl platform sweep`
+#[derive(Debug, clap::Args)]
+pub(crate) struct SweepArgs {
+    /// Which platform: docker
+    pub(crate) name: PlatformName,
+    /// Only this cluster, dead or not
+    #[arg(long)]
+    pub(crate) cluster: Option<ClusterId>,
+    /// Remove it
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 /// `ftl platform verify`

@@ -4,6 +4,7 @@
 //! `output` is the only place that prints.
 
 mod app;
+mod artefacts;
 mod commands;
 mod compile;
 mod deploying;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ftl_client::Client;
 use ftl_controller::{Handle, Options, Service};
 use ftl_core::platform::ProgramSource;
+use ftl_platform_docker::Docker;
 use ftl_platform_local::Local;
 use tokio::task::JoinHandle;
 
@@ -18,6 +19,12 @@ use crate::logging::{FILE_VARIABLE, LEVEL_VARIABLE};
 
 /// The platform that every Controller has.
 const LOCAL: &str = "local";
+/// Its counterpart in containers.
+pub(crate) const DOCKER: &str = "docker";
+/// Names the engine, before `DOCKER_HOST` and Docker's own contexts.
+pub(crate) const DOCKER_HOST_VARIABLE: &str = "FTL_DOCKER_HOST";
+/// Names the address at which containers reach this machine, where it does not follow from the engine.
+const ADVERTISE_VARIABLE: &str = "FTL_DOCKER_ADVERTISE";
 /// Where the instances of the local platform have their directories, below the data directory.
 const INSTANCES: &str = "instances";
 
@@ -53,10 +60,14 @@ impl Serving {
         let program = std::env::current_exe().map_err(cannot("this program does not know where it is"))?;
         let mut options = Options::new(data)
             .with_platform(Arc::new(local))
+            .with_platform(Arc::new(docker()?))
             .with_runner(ProgramSource::Binary { path: program, args: vec!["runner".to_owned()] })
             .with_admin(listen.admin);
+        options.owner =
+            format!("{}:{}", host_name(), data.canonicalize().unwrap_or_else(|_| data.to_owned()).display());
         options.admin_fallback = listen.or_free;
         options.ingress = listen.ingress;
+        options.outlived = !listen.or_free;
         options.runner_env = logging_environment();
         let service = Service::open(options).await.map_err(|error| {
             CliError::new(Exit::Failed, "start_failed", "the Controller cannot be started").because(error)
@@ -98,6 +109,20 @@ impl Serving {
             Err(error) => Err(CliError::failed("the Controller did not end in order").because(error)),
         }
     }
+}
+
+/// Containers, on the engine that is found; it need not be there before something is to run on it.
+pub(crate) fn docker() -> Result<Docker, CliError> {
+    let name = DOCKER.parse().map_err(|error| CliError::failed("the platform has no name").because(error))?;
+    let mut options = ftl_platform_docker::Options::new(name, target()?);
+    options.host = std::env::var(DOCKER_HOST_VARIABLE).ok();
+    options.advertise = std::env::var(ADVERTISE_VARIABLE).ok();
+    Ok(Docker::new(options))
+}
+
+/// The name of this machine, as its kernel has it.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn remove_all_in(directory: &Path) -> std::io::Result<()> {

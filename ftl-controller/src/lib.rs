@@ -50,6 +50,7 @@ mod runners;
 mod service;
 mod status;
 
+pub use data::in_use;
 pub use error::ServiceError;
 pub use handle::Handle;
 pub use options::{ADMIN_PORT, Options};
