@@ -6,7 +6,7 @@ use ftl_core::PlatformExt;
 use ftl_core::controller::BoxStream;
 use ftl_core::platform::{Capability, LogOptions, PlatformError};
 use ftl_core::runner::{OutputLine, Stream};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::bench::{Bench, Live};
 use crate::check::{Check, Flaw, Verdict, ensure};
@@ -101,13 +101,23 @@ async fn output(bench: &Bench, live: &Live) -> Result<Vec<OutputLine>, Flaw> {
     read_all(bench, bench.platform.logs(&live.instance, LogOptions::default()).await?).await
 }
 
-/// Waits until what can be read ends with this line.
+/// Waits until what can be read ends with this line, for as long as more and more can be read.
 async fn read_until(bench: &Bench, live: &Live, last: &str) -> Result<Vec<OutputLine>, Flaw> {
-    let look = || async {
-        let lines = output(bench, live).await?;
-        Ok(lines.last().is_some_and(|line| line.text == last).then_some(lines))
-    };
-    bench.until(&format!("the line {last:?} can be read"), look).await
+    let mut newest = None;
+    let mut deadline = Instant::now() + bench.times.patience;
+    loop {
+        let stream = bench.platform.logs(&live.instance, LogOptions::tail(1)).await?;
+        let seen = read_all(bench, stream).await?.pop().map(|line| line.text);
+        if seen.as_deref() == Some(last) {
+            return output(bench, live).await;
+        }
+        if seen != newest {
+            newest = seen;
+            deadline = Instant::now() + bench.times.patience;
+        }
+        ensure!(Instant::now() < deadline, "the line {last:?} cannot be read, the newest is {newest:?}");
+        sleep(bench.times.look).await;
+    }
 }
 
 async fn last_words(bench: &Bench) -> Verdict {
