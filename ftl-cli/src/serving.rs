@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ftl_client::Client;
 use ftl_controller::{Handle, Options, Service};
+use ftl_core::name::ClusterId;
 use ftl_core::platform::ProgramSource;
 use ftl_platform_docker::Docker;
 use ftl_platform_local::Local;
@@ -36,8 +37,10 @@ pub(crate) struct Serving {
 }
 
 /// Where a Controller listens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Listen {
+    /// What the cluster is called, if it is new.
+    pub(crate) cluster: Option<ClusterId>,
     /// For the CLI.
     pub(crate) admin: SocketAddr,
     /// Whether a free port will do when that one is taken.
@@ -67,6 +70,7 @@ impl Serving {
             format!("{}:{}", host_name(), data.canonicalize().unwrap_or_else(|_| data.to_owned()).display());
         options.admin_fallback = listen.or_free;
         options.ingress = listen.ingress;
+        options.cluster = listen.cluster;
         options.outlived = !listen.or_free;
         options.runner_env = logging_environment();
         let service = Service::open(options).await.map_err(|error| {

@@ -16,7 +16,7 @@ pub(super) async fn run(args: ServeArgs, output: Output) -> Result<Exit, CliErro
             .hint("name a folder with --data")
     })?;
     let mut requests = Requests::watch()?;
-    let listen = Listen { admin: args.listen, or_free: false, ingress: args.ingress };
+    let listen = Listen { cluster: args.cluster, admin: args.listen, or_free: false, ingress: args.ingress };
     let mut serving = Serving::start(&data, listen).await?;
     let (url, token) = (serving.url(), serving.handle.token_path().to_owned());
     let ingress = serving.handle.ingress().map(|address| format!("http://{address}"));
