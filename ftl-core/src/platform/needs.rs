@@ -118,7 +118,7 @@ impl Needs {
         if self.is_nothing() {
             return;
         }
-        let number = |number: Option<u64>| number.map_or([0; 9], |number| tagged(number));
+        let number = |number: Option<u64>| number.map_or([0; 9], tagged);
         hasher.field(&number(self.limits.memory_bytes));
         hasher.field(&number(self.limits.cpu_millis.map(u64::from)));
         hasher.field(&number(self.limits.pids.map(u64::from)));
