@@ -14,7 +14,8 @@ use ftl_core::controller::{
     BoxStream, ChangeSpec, ChangeStatus, LogLine, LogQuery, ModuleStatus, Operator, Wanted,
 };
 use ftl_core::key::{ChangeId, DeploymentId};
-use ftl_core::name::{Language, nearest};
+use ftl_core::name::Language;
+use ftl_core::platform::Description;
 use ftl_core::schema::Module;
 use ftl_core::{
     Call, CallError, Controller, ControllerError, DeploymentInfo, DeploymentSpec, Digest, Failure, Platform,
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::refusal;
 use crate::mailbox::{Mailbox, Message};
 use crate::options::Options;
+use crate::placing::place;
 use crate::runners::DataPath;
 use crate::store::Store;
 use crate::time::Clock;
@@ -101,28 +103,14 @@ impl Handle {
     /// The platform that a module is to run on, if it can run there.
     fn platform(&self, wanted: &Wanted, spec: &DeploymentSpec) -> Result<Arc<dyn Platform>, ControllerError> {
         let module = wanted.deployment.module();
-        let invalid =
-            |message: String| ControllerError::Invalid { field: format!("platform of `{module}`"), message };
         let platforms = &self.0.options.platforms;
-        let names: Vec<&str> = platforms.iter().map(|platform| platform.describe().name.as_str()).collect();
-        let named = platforms.iter().find(|platform| platform.describe().name == wanted.platform);
-        let Some(platform) = named else {
-            let near = nearest(wanted.platform.as_str(), names.iter().copied());
-            let near = near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-            let names = names.join(", ");
-            return Err(invalid(format!("there is no platform `{}`, only {names}{near}", wanted.platform)));
-        };
-        let targets = &platform.describe().targets;
-        if !targets.is_empty() && !targets.contains(&spec.target) {
-            let runs: Vec<&str> = targets.iter().map(|target| target.as_str()).collect();
-            return Err(invalid(format!(
-                "`{module}` is built for {}, `{}` runs {}",
-                spec.target,
-                wanted.platform,
-                runs.join(", ")
-            )));
-        }
-        Ok(platform.clone())
+        let described: Vec<&Description> = platforms.iter().map(|platform| platform.describe()).collect();
+        let placed = place(module, spec, &wanted.platform, &described);
+        let at = placed.map_err(|message| ControllerError::Invalid {
+            field: format!("platform of `{module}`"),
+            message,
+        })?;
+        Ok(platforms[at].clone())
     }
 
     /// How long a change may take that names no deadline: by the slowest of its platforms.

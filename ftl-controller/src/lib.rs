@@ -11,6 +11,7 @@
 //! * [`store`] makes desired state durable, one transaction for each decision.
 //! * `reconciler` is the loop around them: takes messages (`mailbox`), plans, carries out the first action, plans anew.
 //!   `platforms` has one worker for each platform, `runners` is the way in for Runners and their calls.
+//! * `placing` says whether a module can run where it is wanted.
 //! * `api` serves any `Operator` over HTTP; `data`, `artefacts`, `logs` and `status` are what their names say.
 //!
 //! ```no_run
@@ -42,6 +43,7 @@ mod holder;
 mod logs;
 mod mailbox;
 mod options;
+mod placing;
 mod platforms;
 mod reconciler;
 mod runners;

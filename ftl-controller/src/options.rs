@@ -28,6 +28,8 @@ pub struct Options {
     pub runner: Vec<ProgramSource>,
     /// The environment of every Runner.
     pub runner_env: BTreeMap<String, String>,
+    /// For people who find what platforms made: whose it is, as `HOST:DATA DIRECTORY`; the data directory alone unless said otherwise.
+    pub owner: String,
     /// The languages that the Runner's program can run.
     pub languages: Vec<Language>,
     /// Where the admin API answers. Loopback only.
@@ -45,8 +47,10 @@ pub struct Options {
 impl Options {
     /// A Controller that keeps its state in `data`, without platforms.
     pub fn new(data: impl Into<PathBuf>) -> Self {
+        let data = data.into();
         Self {
-            data: data.into(),
+            owner: data.display().to_string(),
+            data,
             platforms: Vec::new(),
             runner: Vec::new(),
             runner_env: BTreeMap::new(),

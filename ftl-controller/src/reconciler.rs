@@ -10,7 +10,7 @@ use std::time::Duration;
 use ftl_core::boot::Boot;
 use ftl_core::controller::ChangeSpec;
 use ftl_core::key::{ChangeId, DeploymentId, RunnerKey, Session};
-use ftl_core::platform::{Capability, ErrorKind, InstanceSpec, PlatformError};
+use ftl_core::platform::{Capability, ClusterSpec, ErrorKind, InstanceSpec, PlatformError};
 use ftl_core::routing::RoutingTable;
 use ftl_core::runner::{Order, Registration, Report, Runner};
 use ftl_core::sequence::{Actor, Event};
@@ -27,7 +27,7 @@ use crate::mailbox::{Mailbox, Message, ending};
 use crate::observed::{Observed, Routes};
 use crate::options::Options;
 use crate::plan::{Action, plan};
-use crate::platforms::{PlatformEvent, Task, Workers, end_all};
+use crate::platforms::{Doors, PlatformEvent, Task, Workers, end_all};
 use crate::runners::{DataPath, PeerOf, SlotView};
 use crate::status::Moment;
 use crate::store::{Store, StoreError};
@@ -57,8 +57,6 @@ pub(crate) struct Reconciler {
     desired: Desired,
     observed: Observed,
     path: DataPath,
-    /// Where Runners are told to dial.
-    addresses: Vec<String>,
     workers: Workers,
     ways: HashMap<RunnerKey, Way>,
     specs: HashMap<DeploymentId, Arc<SlotView>>,
@@ -86,7 +84,9 @@ pub(crate) struct Beginning {
     pub(crate) store: Store,
     pub(crate) desired: Desired,
     pub(crate) path: DataPath,
+    /// Where the data path listens.
     pub(crate) addresses: Vec<String>,
+    pub(crate) doors: Doors,
     pub(crate) mailbox: Mailbox,
     pub(crate) news: watch::Sender<u64>,
 }
@@ -94,14 +94,17 @@ pub(crate) struct Beginning {
 impl Reconciler {
     /// Starts the workers and reads what the slots need.
     pub(crate) async fn begin(beginning: Beginning) -> Result<Self, ServiceError> {
-        let Beginning { options, clock, store, desired, path, addresses, mailbox, news } = beginning;
+        let Beginning { options, clock, store, desired, path, addresses, doors, mailbox, news } = beginning;
         let platforms = options.platforms.iter().map(|platform| {
             let description = platform.describe();
             (description.name.clone(), description.facts.start_typical)
         });
         let observed = Observed::new(desired.epoch, platforms, clock.now());
         let mut tasks = JoinSet::new();
-        let workers = Workers::start(&options.platforms, &path.cluster, &mailbox, &mut tasks);
+        let mut cluster = ClusterSpec::new(path.cluster.clone(), desired.epoch, addresses);
+        cluster.programs.clone_from(&options.runner);
+        cluster.owner.clone_from(&options.owner);
+        let workers = Workers::start(&options.platforms, &cluster, &doors, &mailbox, &mut tasks);
         let (ways, specs) = (HashMap::new(), HashMap::new());
         let mut reconciler = Self {
             options,
@@ -110,7 +113,6 @@ impl Reconciler {
             desired,
             observed,
             path,
-            addresses,
             workers,
             ways,
             specs,
@@ -282,25 +284,27 @@ impl Reconciler {
             let error = PlatformError::new(ErrorKind::Unsupported, message);
             return self.observed.on_create_failed(key, &error);
         }
-        match self.instance_spec(slot) {
+        match self.instance(slot) {
             // A worker that has too much to do already is asked again, as one that did not answer.
-            Some(spec) => drop(self.workers.give(&platform, Task::Create(Box::new(spec)))),
+            Some(instance) => drop(self.workers.give(&platform, Task::Create(Box::new(instance)))),
             None => tracing::error!(runner = %key, "the store does not know its deployment"),
         }
     }
 
-    fn instance_spec(&self, slot: &Slot) -> Option<InstanceSpec> {
-        let language = self.specs.get(&slot.target.deployment)?.spec.language.clone();
-        let (cluster, epoch) = (self.path.cluster.clone(), self.desired.epoch);
+    /// What to create for a slot, and what its Runner is told once it is known how it reaches this Controller.
+    fn instance(&self, slot: &Slot) -> Option<(InstanceSpec, Boot)> {
+        let deployment = &self.specs.get(&slot.target.deployment)?.spec;
+        let (cluster, epoch, language) =
+            (self.path.cluster.clone(), self.desired.epoch, deployment.language.clone());
         let secret = self.path.secret(slot.key);
-        let boot =
-            Boot::new(cluster.clone(), slot.key, language.clone(), epoch, self.addresses.clone(), secret);
+        let boot = Boot::new(cluster.clone(), slot.key, language.clone(), epoch, Vec::new(), secret);
         let program = self.options.runner.clone();
         let mut spec = InstanceSpec::new(cluster, slot.key, language, epoch, program, boot.to_document());
         spec.env = self.options.runner_env.clone();
+        spec.needs = deployment.needs.clone();
         spec.labels.insert("module".to_owned(), slot.target.module().to_string());
         spec.labels.insert("deployment".to_owned(), slot.target.deployment.to_string());
-        Some(spec)
+        Some((spec, boot))
     }
 
     /// Who to order, and in whose name.
@@ -432,7 +436,12 @@ impl Reconciler {
             }
             PlatformEvent::Listed { platform, number, instances } => {
                 self.observed.on_listed(&self.desired, &platform, number, &instances);
+                if self.observed.on_recovery(&platform) {
+                    tracing::info!(%platform, "a platform answers again");
+                    self.tell_news();
+                }
             }
+            PlatformEvent::Woken { platform } => self.observed.on_wake(&platform),
             // A second answer for one end tells nothing new.
             PlatformEvent::Read { key, .. }
                 if self.desired.ended.get(&key).is_none_or(|ended| ended.full) => {}
@@ -444,8 +453,11 @@ impl Reconciler {
             }
             PlatformEvent::Stopped { platform } => self.observed.on_wake(&platform),
             PlatformEvent::Failed { platform, error } => {
-                tracing::warn!(%platform, error = &error as &dyn std::error::Error, "a platform failed");
                 self.observed.on_platform_failed(&error);
+                if self.observed.on_trouble(&platform, &error, now) {
+                    tracing::warn!(%platform, error = &error as &dyn std::error::Error, "a platform failed");
+                    self.tell_news();
+                }
             }
         }
         Ok(())

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Token};
@@ -32,6 +34,7 @@ use crate::holder;
 use crate::logs::Logs;
 use crate::mailbox::{Mailbox, Message};
 use crate::options::Options;
+use crate::platforms::Doors;
 use crate::reconciler::{Beginning, Reconciler};
 use crate::runners::DataPath;
 use crate::store::Store;
@@ -39,6 +42,9 @@ use crate::time::Clock;
 
 /// How long answers that are under way may take when the Controller ends.
 const ANSWERS_MAX: Duration = Duration::from_secs(2);
+
+/// Listeners that may wait for the data path's thread: one for each platform that needs its own.
+const LISTENERS_MAX: usize = 16;
 
 /// Pieces of news in one life of a Controller, as a power of two: one a millisecond, for fifty days.
 const NEWS_BITS: u32 = 32;
@@ -92,7 +98,10 @@ impl Service {
             sessions: Arc::default(),
         };
         let bound = |listener: &TcpListener| listener.local_addr().map_err(ServiceError::Wire);
-        let wire = Wire::start(&path, bound(&admin)?)?;
+        let wire = Wire::start(&path, bound(&admin)?, &opened.addresses)?;
+        if wire.addresses != opened.addresses {
+            opened.store.keep_addresses(&wire.addresses).await?;
+        }
         let options = Arc::new(options);
         // Newer than all news of former lives: a client may wait across a restart.
         let (news, seen) = watch::channel(opened.desired.epoch.0 << NEWS_BITS);
@@ -103,6 +112,7 @@ impl Service {
             desired: opened.desired,
             path: path.clone(),
             addresses: wire.addresses.clone(),
+            doors: Doors::new(wire.listeners.clone()),
             mailbox: mailbox.clone(),
             news,
         };
@@ -221,10 +231,50 @@ async fn listen(address: SocketAddr, or_free: bool) -> Result<TcpListener, Servi
     }
 }
 
+/// The Unix socket of a former Controller, or a new one.
+fn bind_unix(cluster: &str, kept: &[String]) -> io::Result<Listener> {
+    let former = kept.iter().find_map(|address| address.strip_prefix("unix:"));
+    let again = former.and_then(|path| Listener::bind_private_again(Path::new(path)).ok());
+    again.map_or_else(|| Listener::bind_private(cluster), Ok)
+}
+
+/// The port of a former Controller, or a new one.
+fn bind_tcp(kept: &[String]) -> io::Result<Listener> {
+    let former = kept.iter().filter_map(|address| address.strip_prefix("tcp:"));
+    let port = former.filter_map(|address| address.parse().ok()).map(|address: SocketAddr| address.port());
+    let again = port.last().and_then(|port| Listener::bind_tcp(port).ok());
+    again.map_or_else(|| Listener::bind_tcp(0), Ok)
+}
+
+/// Lets Runners in at all doors; returns only if one of them fails.
+async fn serve_runners(
+    first: Vec<Listener>,
+    mut further: mpsc::Receiver<Listener>,
+    authority: Arc<DataPath>,
+    options: ftl_wire::Options,
+) -> io::Error {
+    let mut serving = JoinSet::new();
+    for listener in first {
+        serving.spawn(listener.serve(authority.clone(), options.clone()));
+    }
+    loop {
+        tokio::select! {
+            Some(listener) = further.recv() => {
+                serving.spawn(listener.serve(authority.clone(), options.clone()));
+            }
+            Some(ended) = serving.join_next() => {
+                return ended.unwrap_or_else(io::Error::other);
+            }
+        }
+    }
+}
+
 /// The data path's thread.
 #[derive(Debug)]
 struct Wire {
     addresses: Vec<String>,
+    /// Takes further listeners.
+    listeners: mpsc::Sender<Listener>,
     ending: CancellationToken,
     /// Says why Runners can no longer connect.
     failed: Option<oneshot::Receiver<io::Error>>,
@@ -233,16 +283,15 @@ struct Wire {
 
 impl Wire {
     /// Listens for Runners, on a Unix socket and on 127.0.0.1, and starts the thread that serves them.
-    fn start(path: &DataPath, admin: SocketAddr) -> Result<Self, ServiceError> {
+    ///
+    /// Where a former Controller listened, this one does too if it can: Runners that outlived it dial there.
+    fn start(path: &DataPath, admin: SocketAddr, kept: &[String]) -> Result<Self, ServiceError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(ServiceError::Wire)?;
-        // Sockets belong to the runtime that they are made on.
-        let (unix, tcp) = {
-            let _entered = runtime.enter();
-            let unix = Listener::bind_private(path.cluster.as_str()).map_err(ServiceError::Wire)?;
-            (unix, Listener::bind_tcp(0).map_err(ServiceError::Wire)?)
-        };
-        let addresses = vec![unix.address().to_string(), tcp.address().to_string()];
+        let first = [bind_unix(path.cluster.as_str(), kept), bind_tcp(kept)];
+        let first = first.into_iter().collect::<io::Result<Vec<_>>>().map_err(ServiceError::Wire)?;
+        let addresses = first.iter().map(|listener| listener.address().to_string()).collect();
+        let (listeners, further) = mpsc::channel(LISTENERS_MAX);
         let (authority, ending) = (Arc::new(path.clone()), CancellationToken::new());
         let ended = ending.clone();
         let options = ftl_wire::Options::default().with_http_api(format!("http://{admin}"));
@@ -250,8 +299,7 @@ impl Wire {
         let thread = std::thread::Builder::new().name("ftl-data-path".into()).spawn(move || {
             let error = runtime.block_on(async {
                 tokio::select! {
-                    error = unix.serve(authority.clone(), options.clone()) => Some(error),
-                    error = tcp.serve(authority, options.clone()) => Some(error),
+                    error = serve_runners(first, further, authority, options) => Some(error),
                     () = ended.cancelled() => None,
                 }
             });
@@ -261,7 +309,7 @@ impl Wire {
             }
         });
         let thread = Some(thread.map_err(ServiceError::Wire)?);
-        Ok(Self { addresses, ending, failed: Some(failed), thread })
+        Ok(Self { addresses, listeners, ending, failed: Some(failed), thread })
     }
 
     /// Resolves when Runners can no longer connect; never, as long as all is well.

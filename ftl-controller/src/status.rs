@@ -2,6 +2,7 @@
 
 use ftl_core::controller::{self, ChangeStatus, ModuleStatus, ReplicaStatus};
 use ftl_core::key::ChangeId;
+use ftl_core::name::PlatformName;
 
 use crate::desired::{Change, ChangeState, Desired, Ended, Target, Want};
 use crate::observed::{Observed, ReplicaState};
@@ -64,12 +65,22 @@ impl Moment<'_> {
         let failures = self.desired.ended.values().filter(|ended| failed(ended, target) && ended.at >= since);
         status.restarts = u32::try_from(failures.count()).unwrap_or(u32::MAX);
         status.last_error = self.last_error(target);
+        status.platform_trouble = self.platform_trouble(&target.platform);
         for slot in self.desired.slots.values().filter(|slot| slot.target == *target) {
             let state = self.observed.state_of(slot, self.timings, self.now);
             status.ready += u16::from(state == ReplicaState::Ready && !slot.drain);
-            status.replicas.push(ReplicaStatus::new(slot.key, state.to_string()));
+            let listed = self.observed.listing(&target.platform).and_then(|listing| listing.get(slot.key));
+            let mut replica = ReplicaStatus::new(slot.key, state.to_string());
+            replica.place = listed.and_then(|listed| listed.place.clone());
+            status.replicas.push(replica);
         }
         status
+    }
+
+    fn platform_trouble(&self, platform: &PlatformName) -> Option<controller::PlatformTrouble> {
+        let trouble = self.observed.listing(platform)?.trouble.as_ref()?;
+        let since = self.now.since(trouble.since).as_secs();
+        Some(controller::PlatformTrouble::new(since, &trouble.why))
     }
 
     /// When this target was first asked for, of the times that it was asked for in a row.
@@ -86,8 +97,9 @@ impl Moment<'_> {
 
     fn last_error(&self, target: &Target) -> Option<String> {
         let refused = self.desired.staying(target).find_map(|slot| {
-            let refusal = self.observed.creation(slot.key)?.refused.as_ref()?;
-            Some(format!("platform `{}`: {refusal}", target.platform))
+            let creation = self.observed.creation(slot.key)?;
+            let words = creation.refused.as_ref().or(creation.failed.as_ref())?;
+            Some(format!("platform `{}`: {words}", target.platform))
         });
         refused
             .or_else(|| self.trouble.map(str::to_owned))

@@ -205,6 +205,9 @@ pub struct ModuleStatus {
     pub age_s: u64,
     /// Why the last replica ended, with the last lines that it wrote.
     pub last_error: Option<String>,
+    /// What is wrong with its platform: replicas that run go on, and none is started or ended until it works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform_trouble: Option<PlatformTrouble>,
     /// What each replica is doing.
     #[serde(default)]
     pub replicas: Vec<ReplicaStatus>,
@@ -223,6 +226,7 @@ impl ModuleStatus {
             restarts: 0,
             age_s: 0,
             last_error: None,
+            platform_trouble: None,
             replicas: Vec::new(),
         }
     }
@@ -236,12 +240,32 @@ pub struct ReplicaStatus {
     pub runner: RunnerKey,
     /// `waiting`, `creating`, `starting`, `ready`, `disconnected`, `crashed`, `draining`.
     pub state: String,
+    /// Where it is found on its platform: a container's name, a process id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+}
+
+/// A platform that cannot be reached or does not work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PlatformTrouble {
+    /// For how many seconds already.
+    pub since_s: u64,
+    /// Its newest words.
+    pub why: String,
+}
+
+impl PlatformTrouble {
+    /// Says what is wrong.
+    pub fn new(since_s: u64, why: impl Into<String>) -> Self {
+        Self { since_s, why: why.into() }
+    }
 }
 
 impl ReplicaStatus {
     /// Says what a replica is doing.
     pub fn new(runner: RunnerKey, state: impl Into<String>) -> Self {
-        Self { runner, state: state.into() }
+        Self { runner, state: state.into(), place: None }
     }
 }
 

@@ -21,7 +21,7 @@ use ftl_core::routing::Row;
 use crate::desired::{Desired, Slot};
 use crate::time::Time;
 use crate::timings::Timings;
-pub use platforms::{Contested, Creation, ListNumber, Listed, Listing};
+pub use platforms::{Contested, Creation, ListNumber, Listed, Listing, Trouble};
 pub use runners::{Refused, Seen, Stage};
 
 /// What the table routes: the serving modules with their versions, and the ready replicas.
@@ -177,6 +177,12 @@ impl Observed {
     #[must_use]
     pub fn creation(&self, key: RunnerKey) -> Option<&Creation> {
         self.creations.get(&key)
+    }
+
+    /// What a platform listed last.
+    #[must_use]
+    pub fn listing(&self, platform: &PlatformName) -> Option<&Listing> {
+        self.platforms.get(platform)
     }
 
     /// The platforms that there are, with what each listed last.

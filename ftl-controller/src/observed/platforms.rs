@@ -30,6 +30,8 @@ pub struct Creation {
     pub contested: Option<Contested>,
     /// The platform's words, if it refused and asking again cannot help.
     pub refused: Option<String>,
+    /// The platform's words, if it failed and is asked again.
+    pub failed: Option<String>,
 }
 
 /// A creation that was answered with a conflict.
@@ -49,7 +51,7 @@ impl Creation {
     fn settle(&mut self, instance: InstanceRef) {
         self.contested = None;
         self.acked_at.get_or_insert(self.sent_at);
-        self.instance = Some(instance);
+        (self.instance, self.failed) = (Some(instance), None);
     }
 
     pub(super) fn times(&mut self) -> impl Iterator<Item = &mut Time> {
@@ -73,6 +75,17 @@ pub struct Listed {
     pub instance: InstanceRef,
     /// How it ended; `None` while it runs, or if the platform cannot tell.
     pub exit: Option<Exit>,
+    /// Where people find it on the platform.
+    pub place: Option<String>,
+}
+
+/// A platform that does not do what it is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Since when.
+    pub since: Time,
+    /// Its newest words.
+    pub why: String,
 }
 
 /// What a platform listed last.
@@ -84,6 +97,8 @@ pub struct Listing {
     pub sent_at: Option<Time>,
     /// Whether something hints that a listing would tell news.
     pub woken: bool,
+    /// What is wrong with the platform, if it does not do what it is asked.
+    pub trouble: Option<Trouble>,
     /// The number of the last that was asked for.
     sent: u64,
     /// The number of the newest that was taken.
@@ -93,7 +108,15 @@ pub struct Listing {
 
 impl Listing {
     pub(super) fn new(start_typical: Duration) -> Self {
-        Self { start_typical, sent_at: None, woken: false, sent: 0, taken: 0, instances: BTreeMap::new() }
+        Self {
+            start_typical,
+            sent_at: None,
+            woken: false,
+            trouble: None,
+            sent: 0,
+            taken: 0,
+            instances: BTreeMap::new(),
+        }
     }
 
     /// The instance of this key.
@@ -108,7 +131,7 @@ impl Listing {
     }
 
     pub(super) fn times(&mut self) -> impl Iterator<Item = &mut Time> {
-        self.sent_at.iter_mut()
+        self.sent_at.iter_mut().chain(self.trouble.iter_mut().map(|trouble| &mut trouble.since))
     }
 }
 
@@ -124,6 +147,7 @@ impl Observed {
             retry_after: None,
             contested: None,
             refused: None,
+            failed: None,
         });
         creation.sent_at = now;
         creation.retry_after = None;
@@ -133,7 +157,7 @@ impl Observed {
     pub fn on_created(&mut self, key: RunnerKey, instance: InstanceRef, now: Time) {
         if let Some(creation) = self.creations.get_mut(&key) {
             creation.acked_at.get_or_insert(now);
-            creation.instance = Some(instance);
+            (creation.instance, creation.failed) = (Some(instance), None);
         }
     }
 
@@ -147,6 +171,7 @@ impl Observed {
         let Some(creation) = self.creations.get_mut(&key) else { return };
         if error.may_retry() {
             creation.retry_after = error.retry_after;
+            creation.failed = Some(error.message.clone());
         } else if error.kind == ErrorKind::Conflict {
             self.contest(key, &error.message);
         } else if error.kind != ErrorKind::Stale {
@@ -225,6 +250,23 @@ impl Observed {
         }
     }
 
+    /// A platform cannot be reached or does not work. Answers whether that is new.
+    pub fn on_trouble(&mut self, platform: &PlatformName, error: &PlatformError, now: Time) -> bool {
+        let down = matches!(
+            error.kind,
+            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Denied | ErrorKind::Internal
+        );
+        let Some(listing) = self.platforms.get_mut(platform).filter(|_| down) else { return false };
+        let since = listing.trouble.as_ref().map(|trouble| trouble.since);
+        listing.trouble = Some(Trouble { since: since.unwrap_or(now), why: error.to_string() });
+        since.is_none()
+    }
+
+    /// A platform works. Answers whether it did not before.
+    pub fn on_recovery(&mut self, platform: &PlatformName) -> bool {
+        self.platforms.get_mut(platform).is_some_and(|listing| listing.trouble.take().is_some())
+    }
+
     /// The stop of an instance without a slot was asked for.
     pub fn stop_sent(&mut self, key: RunnerKey, now: Time) {
         self.ask(key, now);
@@ -260,5 +302,5 @@ fn listed(status: &InstanceStatus) -> (RunnerKey, Listed) {
         InstanceState::Ended(exit) => Some(exit.clone()),
         _ => None,
     };
-    (status.instance.runner, Listed { instance: status.instance.clone(), exit })
+    (status.instance.runner, Listed { instance: status.instance.clone(), exit, place: status.place.clone() })
 }
