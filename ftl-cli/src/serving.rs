@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ftl_client::Client;
-use ftl_controller::{Handle, Options, Service};
+use ftl_controller::{Handle, Options, PlatformEnded, Service};
 use ftl_core::platform::ProgramSource;
-use ftl_platform_local::Local;
+use ftl_platform_local::{Local, Mode};
 use tokio::task::JoinHandle;
 
 use crate::compile::target;
@@ -20,6 +20,15 @@ use crate::logging::{FILE_VARIABLE, LEVEL_VARIABLE};
 const LOCAL: &str = "local";
 /// Where the instances of the local platform have their directories, below the data directory.
 const INSTANCES: &str = "instances";
+
+/// What becomes of the processes on this machine when their Controller ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Instances {
+    /// They end with it.
+    Tied,
+    /// They go on, and the next one adopts them.
+    Detached,
+}
 
 /// A Controller that runs in this process.
 #[derive(Debug)]
@@ -41,29 +50,21 @@ pub(crate) struct Listen {
 
 impl Serving {
     /// Starts a Controller over a data directory.
-    pub(crate) async fn start(data: &Path, listen: Listen) -> Result<Self, CliError> {
-        let cannot = |what: &'static str| move |error| CliError::failed(what).because(error);
-        let instances = data.join(INSTANCES);
-        let name =
-            LOCAL.parse().map_err(|error| CliError::failed("the platform has no name").because(error))?;
-        let local = Local::new(ftl_platform_local::Options::new(name, instances.clone(), target()?));
-        let local = local.map_err(|error| {
-            CliError::failed(format!("the local platform cannot use {}", instances.display())).because(error)
-        })?;
-        let program = std::env::current_exe().map_err(cannot("this program does not know where it is"))?;
-        let mut options = Options::new(data)
-            .with_platform(Arc::new(local))
-            .with_runner(ProgramSource::Binary { path: program, args: vec!["runner".to_owned()] })
-            .with_admin(listen.admin);
+    pub(crate) async fn start(data: &Path, listen: Listen, instances: Instances) -> Result<Self, CliError> {
+        let mut options = options(data, instances)?.with_admin(listen.admin);
         options.admin_fallback = listen.or_free;
         options.ingress = listen.ingress;
         options.runner_env = logging_environment();
         let service = Service::open(options).await.map_err(|error| {
             CliError::new(Exit::Failed, "start_failed", "the Controller cannot be started").because(error)
         })?;
-        // Only now is it sure that no other Controller works here. What a former one left has ended with it, because
-        // the local platform is tied; nothing new is there before this one runs.
-        remove_all_in(&instances).map_err(cannot("the directories of former instances cannot be removed"))?;
+        if instances == Instances::Tied {
+            // Only now is it sure that no other Controller works here. What a former one left has ended with it, and
+            // nothing new is there before this one runs.
+            remove_all_in(&data.join(INSTANCES)).map_err(|error| {
+                CliError::failed("the directories of former instances cannot be removed").because(error)
+            })?;
+        }
         let handle = service.handle();
         Ok(Self { handle, running: tokio::spawn(service.run()) })
     }
@@ -89,15 +90,39 @@ impl Serving {
         }
     }
 
-    /// Ends it and everything that it runs.
-    pub(crate) async fn stop(mut self) -> Result<(), CliError> {
+    /// Ends it and everything that does not outlive it; answers how many instances do.
+    pub(crate) async fn stop(mut self) -> Result<usize, CliError> {
         self.handle.shutdown();
         match (&mut self.running).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(self.handle.outliving().await),
             Ok(Err(error)) => Err(CliError::failed("the Controller did not end in order").because(error)),
             Err(error) => Err(CliError::failed("the Controller did not end in order").because(error)),
         }
     }
+}
+
+/// Ends everything that outlived the Controllers of a data directory.
+pub(crate) async fn end_instances(data: &Path) -> Result<Vec<PlatformEnded>, CliError> {
+    let ended = ftl_controller::end_instances(&options(data, Instances::Detached)?).await;
+    ended.map_err(|error| CliError::failed("nothing was ended").because(error))
+}
+
+/// The platforms that this binary knows, and itself as the Runner's program.
+fn options(data: &Path, instances: Instances) -> Result<Options, CliError> {
+    let program = std::env::current_exe()
+        .map_err(|error| CliError::failed("this program does not know where it is").because(error))?;
+    let mode = match instances {
+        Instances::Tied => Mode::Tied,
+        Instances::Detached => Mode::Detached { program: program.clone(), args: vec!["shim".to_owned()] },
+    };
+    let directory = data.join(INSTANCES);
+    let name = LOCAL.parse().map_err(|error| CliError::failed("the platform has no name").because(error))?;
+    let local = ftl_platform_local::Options::new(name, directory.clone(), target()?).with_mode(mode);
+    let local = Local::new(local).map_err(|error| {
+        CliError::failed(format!("the local platform cannot use {}", directory.display())).because(error)
+    })?;
+    let runner = ProgramSource::Binary { path: program, args: vec!["runner".to_owned()] };
+    Ok(Options::new(data).with_platform(Arc::new(local)).with_runner(runner))
 }
 
 fn remove_all_in(directory: &Path) -> std::io::Result<()> {

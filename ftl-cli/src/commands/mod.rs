@@ -4,11 +4,13 @@ mod build;
 mod call;
 mod deploy;
 mod dev;
+mod down;
 mod logs;
 mod ps;
 mod runner;
 mod schema;
 mod serve;
+mod shim;
 
 use std::future::Future;
 
@@ -34,6 +36,7 @@ pub(crate) fn run(app: App, output: Output) -> Result<Exit, CliError> {
     match app.command {
         Command::Dev(args) => block_on(dev::run(args, output))?,
         Command::Serve(args) => block_on(serve::run(args, output))?,
+        Command::Down(args) => block_on(down::run(args, output))?,
         Command::Build(args) => block_on(build::run(&args, output))?,
         Command::Deploy(args) => block_on(deploy::run(args, endpoint.client()?, output))?,
         Command::Call(args) => block_on(call::run(args, endpoint.client()?, output))?,
@@ -49,6 +52,7 @@ pub(crate) fn run(app: App, output: Output) -> Result<Exit, CliError> {
             Ok(Exit::Ok)
         }
         Command::Runner => runner::run(),
+        Command::Shim { directory } => shim::run(&directory),
     }
 }
 
