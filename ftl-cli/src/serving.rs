@@ -103,6 +103,10 @@ impl Serving {
 
 /// Ends everything that outlived the Controllers of a data directory.
 pub(crate) async fn end_instances(data: &Path) -> Result<Vec<PlatformEnded>, CliError> {
+    if !ftl_controller::keeps_state(data) {
+        let message = format!("no Controller has kept its state in {}", data.display());
+        return Err(CliError::failed(message).hint("name the folder of `ftl serve` with --data"));
+    }
     let ended = ftl_controller::end_instances(&options(data, Instances::Detached)?).await;
     ended.map_err(|error| CliError::failed("nothing was ended").because(error))
 }

@@ -1,7 +1,7 @@
 //! Ends what outlives Controllers: every instance of a data directory's cluster, without serving anything.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::path::Path;
 
 use ftl_core::name::PlatformName;
 use ftl_core::platform::{ReleaseOptions, Released};
@@ -27,17 +27,19 @@ pub struct PlatformEnded {
     pub left: Vec<String>,
 }
 
+/// Whether a Controller has kept its state in this directory.
+#[must_use]
+pub fn keeps_state(data: &Path) -> bool {
+    DataDirectory::database_in(data).is_file()
+}
+
 /// Ends every instance of the cluster whose state is in `options.data`, on every platform of `options`, asking first;
 /// then removes what they shared. What is desired stays: the next Controller starts it anew.
 ///
 /// # Errors
-/// When no Controller ever kept its state there, one works there now, or the store fails. What a platform does not do is
+/// When a Controller works there now, or the store fails. What a platform does not do is
 /// in its [`PlatformEnded`].
 pub async fn end_instances(options: &Options) -> Result<Vec<PlatformEnded>, ServiceError> {
-    if !options.data.join("controller.db").is_file() {
-        let source = io::Error::new(io::ErrorKind::NotFound, "no Controller has kept its state there");
-        return Err(ServiceError::Data { path: options.data.clone(), source });
-    }
     let data = DataDirectory::open(&options.data)?;
     // As a Controller begins that adopts nothing: keys are never used twice, and these are used up.
     let startup = Startup { adopting: BTreeSet::new(), at: Clock::start().now() };

@@ -51,7 +51,7 @@ mod runners;
 mod service;
 mod status;
 
-pub use ending::{PlatformEnded, end_instances};
+pub use ending::{PlatformEnded, end_instances, keeps_state};
 pub use error::ServiceError;
 pub use handle::Handle;
 pub use options::{ADMIN_PORT, Options};

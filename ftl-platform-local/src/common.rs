@@ -13,7 +13,6 @@ use ftl_core::platform::{
     ErrorKind, Health, InstanceRef, InstanceSpec, Platform, PlatformError, ReleaseOptions, Released,
     RemoveOptions,
 };
-use ftl_core::runner::OutputLine;
 use ftl_core::sequence::{Actor, Event};
 use tokio::sync::mpsc;
 
@@ -70,6 +69,7 @@ pub(crate) async fn release(
     Ok(released)
 }
 
+/// There is no such instance.
 pub(crate) fn missing(instance: &InstanceRef) -> PlatformError {
     PlatformError::new(ErrorKind::Missing, format!("there is no instance of runner {}", instance.runner))
 }
@@ -90,10 +90,10 @@ pub(crate) fn not_removed(instance: &InstanceRef, error: io::Error) -> PlatformE
 }
 
 /// A receiver as a stream.
-pub(crate) struct Lines(pub(crate) mpsc::Receiver<Result<OutputLine, PlatformError>>);
+pub(crate) struct Received<T>(pub(crate) mpsc::Receiver<T>);
 
-impl futures_core::Stream for Lines {
-    type Item = Result<OutputLine, PlatformError>;
+impl<T> futures_core::Stream for Received<T> {
+    type Item = T;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_recv(context)

@@ -49,7 +49,7 @@ impl Local {
         let directory = options.directory.canonicalize()?;
         let mut capabilities = CAPABILITIES.to_vec();
         if matches!(options.mode, Mode::Detached { .. }) {
-            capabilities.push(Capability::Adopt);
+            capabilities.extend([Capability::Adopt, Capability::Watch]);
         }
         let description =
             Description::new(options.name, vec![options.target]).with_capabilities(capabilities);

@@ -520,3 +520,29 @@ async fn output_is_followed_to_the_end() {
     assert_eq!(seen, ["1", "2", "3"]);
     assert_eq!(bench.end_of(1).await.code, Some(7));
 }
+
+#[tokio::test]
+async fn who_watches_hears_of_what_comes_ends_and_goes() {
+    use ftl_core::platform::Wake;
+    let bench = Bench::new(detached());
+    let mut wakes = bench.local.watch(&cluster()).await.unwrap();
+    let mut next = async || {
+        let next = std::future::poll_fn(|cx| wakes.as_mut().poll_next(cx));
+        tokio::time::timeout(WAIT, next).await.unwrap().unwrap()
+    };
+    assert_eq!(next().await, Wake::Subscribed);
+    let instance = bench.create(shell(1, "while ! [ -e ../../foreign ]; do sleep 0.01; done; exit 3")).await;
+    assert_eq!(next().await, Wake::Changed(Some(RunnerKey(1))));
+    std::fs::write(bench.instances().join("foreign"), "").unwrap();
+    assert_eq!(next().await, Wake::Changed(Some(RunnerKey(1))));
+    assert_eq!(bench.state(1).await.map(|state| matches!(state, InstanceState::Ended(_))), Some(true));
+    bench.local.remove_instance(&instance, RemoveOptions::default()).await.unwrap();
+    assert_eq!(next().await, Wake::Changed(Some(RunnerKey(1))));
+}
+
+#[tokio::test]
+async fn a_tied_platform_wakes_nobody() {
+    let bench = Bench::new(Mode::Tied);
+    let refused = bench.local.watch(&cluster()).await.err().unwrap();
+    assert_eq!(refused.kind, ErrorKind::Unsupported);
+}

@@ -217,7 +217,7 @@ fn down_ends_everything_and_the_next_start_begins_anew() {
     let data = sandbox.path("data");
     let down = ["down", "--data", data.to_str().unwrap(), "--format", "json"];
     let nowhere = sandbox.run(&down).expect(1);
-    assert!(nowhere.says("no Controller has kept its state there"), "{}", nowhere.stderr);
+    assert!(nowhere.says("no Controller has kept its state in"), "{}", nowhere.stderr);
     assert!(!data.exists(), "looking makes nothing");
 
     let serve = counters(&sandbox);

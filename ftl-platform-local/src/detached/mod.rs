@@ -4,6 +4,7 @@
 //! process, are one platform. A directory appears whole, under its final name, and its lock goes from the hand that made
 //! it into the shim's: an instance whose lock is free is half made if no shim ever began, and over if one did.
 
+mod changes;
 mod output;
 mod place;
 mod process;
@@ -31,7 +32,7 @@ use tokio::time::{Instant, sleep};
 use self::output::Reader;
 use self::place::{Marks, Place};
 use self::process::Process;
-use crate::common::{self, KILL_WAIT, LOG_QUEUE, Lines};
+use crate::common::{self, KILL_WAIT, LOG_QUEUE, Received};
 use crate::program::write_boot;
 
 /// Begins the name of a directory that is being made …
@@ -120,8 +121,9 @@ impl Platform for Detached {
         self.blocking(move |root| root.observe(&cluster).map_err(|error| root.failed("be read", error))).await
     }
 
-    async fn watch(&self, _cluster: &ClusterId) -> Result<BoxStream<Wake>, PlatformError> {
-        Err(PlatformError::new(ErrorKind::Unsupported, "this platform wakes nobody").with_hint("observe it"))
+    async fn watch(&self, cluster: &ClusterId) -> Result<BoxStream<Wake>, PlatformError> {
+        let wakes = changes::listen(&self.root.directory, cluster.clone());
+        Ok(Box::pin(Received(wakes.map_err(|error| self.root.failed("be watched", error))?)))
     }
 
     async fn logs(
@@ -139,7 +141,7 @@ impl Platform for Detached {
         let (sender, receiver) = mpsc::channel(LOG_QUEUE);
         // Ends when the instance has ended, when it has caught up and does not follow, or when nobody reads.
         tokio::spawn(follow(place, options, sender));
-        Ok(Box::pin(Lines(receiver)))
+        Ok(Box::pin(Received(receiver)))
     }
 
     async fn stop_instance(&self, instance: &InstanceRef, grace: Duration) -> Result<(), PlatformError> {

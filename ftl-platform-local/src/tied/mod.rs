@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use self::instance::Instance;
 use self::spawner::{Start, start_thread};
-use crate::common::{self, KILL_WAIT, LOG_QUEUE, Lines};
+use crate::common::{self, KILL_WAIT, LOG_QUEUE, Received};
 use crate::program::never_started;
 
 /// Runs Runners as child processes that end with this process.
@@ -114,7 +114,7 @@ impl Platform for Tied {
         let (sender, receiver) = mpsc::channel(LOG_QUEUE);
         // Ends when the instance has ended, when it has caught up and does not follow, or when nobody reads.
         tokio::spawn(follow(instance, from, options.follow, sender));
-        Ok(Box::pin(Lines(receiver)))
+        Ok(Box::pin(Received(receiver)))
     }
 
     async fn stop_instance(&self, instance: &InstanceRef, grace: Duration) -> Result<(), PlatformError> {
