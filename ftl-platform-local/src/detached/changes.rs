@@ -13,6 +13,7 @@ use ftl_core::name::ClusterId;
 use ftl_core::platform::{ALIVE_EVERY, Wake};
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -27,13 +28,21 @@ pub(super) fn listen(directory: &Path, cluster: ClusterId) -> io::Result<mpsc::R
     let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
     let what = WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM | WatchFlags::ATTRIB | WatchFlags::ONLYDIR;
     inotify::add_watch(&inotify, directory, what)?;
-    let inotify = AsyncFd::register(inotify)?;
+    let inotify = ready(inotify)?;
     let (sender, receiver) = mpsc::channel(WAKES);
     // The channel is empty.
     let _ = sender.try_send(Wake::Subscribed);
     // Ends when nobody listens any more, or when the directory cannot be watched: then who listens asks again.
     tokio::spawn(async move { drop(hear(&inotify, &cluster, &sender).await) });
     Ok(receiver)
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe for types that change their descriptor, which this one does not"
+)]
+fn ready(inotify: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(inotify, Interest::READABLE)
 }
 
 async fn hear(inotify: &AsyncFd<OwnedFd>, cluster: &ClusterId, to: &mpsc::Sender<Wake>) -> io::Result<()> {
