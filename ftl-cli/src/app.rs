@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use ftl_core::name::{ModuleName, PlatformName, VerbRef};
+use ftl_core::name::{ModuleName, PlatformName, TargetTriple, VerbRef};
 
 use crate::endpoint::EndpointArgs;
+use crate::error::CliError;
 use crate::output::Format;
 
 /// Typed functions become running, routed, observable services.
@@ -44,6 +45,9 @@ pub(crate) enum Command {
     /// Schemas of the modules that serve
     #[command(subcommand)]
     Schema(SchemaCommand),
+    /// The platforms that modules can run on
+    #[command(subcommand)]
+    Platform(PlatformCommand),
     /// Print the version
     Version,
     /// Run as a Runner; platforms start this
@@ -55,6 +59,30 @@ pub(crate) enum Command {
         /// The instance's directory
         directory: PathBuf,
     },
+    /// Run as the probe of `platform verify`; platforms start this
+    #[command(hide = true)]
+    Probe,
+}
+
+/// How modules are built.
+#[derive(Debug, clap::Args)]
+pub(crate) struct HowArgs {
+    /// Build with optimisations
+    #[arg(long)]
+    pub(crate) release: bool,
+    /// Build for this target; this machine's own unless given
+    #[arg(long, value_name = "TRIPLE")]
+    pub(crate) target: Option<TargetTriple>,
+    /// Link everything into the program, so that it needs no libraries
+    #[arg(long = "static")]
+    pub(crate) statically: bool,
+}
+
+impl HowArgs {
+    /// What is built for.
+    pub(crate) fn target(&self) -> Result<TargetTriple, CliError> {
+        self.target.clone().map_or_else(crate::compile::target, Ok)
+    }
 }
 
 /// `ftl dev`
@@ -66,9 +94,11 @@ pub(crate) struct DevArgs {
     /// Call this when everything is ready, print the reply and stop; may be given several times
     #[arg(long, value_name = "'MODULE.VERB REQUEST'")]
     pub(crate) call: Vec<String>,
-    /// Build with optimisations
-    #[arg(long)]
-    pub(crate) release: bool,
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
+    /// Where modules run that `ftl.toml` does not place
+    #[arg(long, default_value = "local")]
+    pub(crate) platform: PlatformName,
     /// How long the modules may take to become ready
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "120")]
     pub(crate) timeout: Duration,
@@ -102,9 +132,8 @@ pub(crate) struct BuildArgs {
     /// The project: a cargo workspace, or a folder in one
     #[arg(default_value = ".")]
     pub(crate) path: PathBuf,
-    /// Build with optimisations
-    #[arg(long)]
-    pub(crate) release: bool,
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
 }
 
 /// `ftl deploy`
@@ -113,9 +142,8 @@ pub(crate) struct DeployArgs {
     /// The project: a cargo workspace, or a folder in one
     #[arg(default_value = ".")]
     pub(crate) path: PathBuf,
-    /// Build with optimisations
-    #[arg(long)]
-    pub(crate) release: bool,
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
     /// Where modules run that `ftl.toml` does not place
     #[arg(long, default_value = "local")]
     pub(crate) platform: PlatformName,
@@ -159,6 +187,37 @@ pub(crate) enum SchemaCommand {
         /// Of this module only
         module: Option<ModuleName>,
     },
+}
+
+/// `ftl platform`
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlatformCommand {
+    /// Show the platforms of a Controller of this machine, what they can do and how they are
+    List,
+    /// Check that a platform keeps the promises that it makes, and refuses what it does not promise
+    #[command(
+        after_help = "Exit codes: 0 all is proven · 1 a promise is broken · 3 something could not be proven"
+    )]
+    Verify(VerifyArgs),
+}
+
+/// `ftl platform verify`
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// The platform to check
+    pub(crate) name: String,
+    /// Only this group or check; may be given several times
+    #[arg(long, value_name = "GROUP[::CHECK]")]
+    pub(crate) only: Vec<String>,
+    /// Show the checks instead of running them
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Names what the checks make; by default another one each time
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+    /// Accept that this check cannot be proven here; may be given several times
+    #[arg(long, value_name = "CHECK")]
+    pub(crate) allow_unproven: Vec<String>,
 }
 
 /// A positive number of seconds, fractions allowed.

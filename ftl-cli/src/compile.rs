@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use cargo_metadata::Message;
 use ftl_core::DeploymentSpec;
-use ftl_core::artefact::{Artefact, Manifest, Mode};
-use ftl_core::digest::{Digest, Hasher};
+use ftl_core::digest::Digest;
 use ftl_core::name::{ModuleName, TargetTriple};
 use ftl_core::schema::Module;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -18,15 +17,16 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use crate::app::HowArgs;
+use crate::artefacts::Gatherer;
 use crate::error::CliError;
+use crate::manifest::Manifest;
 use crate::workspace::{ModulePackage, Project};
 
 /// The language of everything that is built here.
 const LANGUAGE: &str = "rust";
 /// How long a binary may take to print its schema: it does nothing else.
 const SCHEMA_TIMEOUT: Duration = Duration::from_secs(30);
-/// Read at once when a file is digested.
-const READ_BYTES: usize = 1 << 20;
 
 /// A module that was built.
 #[derive(Clone, Debug)]
@@ -55,9 +55,14 @@ impl Built {
     }
 }
 
-/// Builds all modules of a project.
-pub(crate) async fn build(project: &Project, release: bool) -> Result<Vec<Built>, CliError> {
-    let binaries = cargo_build(project, release).await?;
+/// Builds all modules of a project, with what its manifest says of them.
+pub(crate) async fn build(
+    project: &Project,
+    manifest: &Manifest,
+    how: &HowArgs,
+) -> Result<Vec<Built>, CliError> {
+    let binaries = cargo_build(project, how).await?;
+    let mut gatherer = Gatherer::default();
     let mut built = Vec::new();
     for module in &project.modules {
         let (path, took) = binaries.get(&module.binary).ok_or_else(|| {
@@ -66,7 +71,9 @@ pub(crate) async fn build(project: &Project, release: bool) -> Result<Vec<Built>
                 module.binary, module.package
             ))
         })?;
-        built.push(describe(module, path, *took).await?);
+        let mut spec = describe(module, path, how, &mut gatherer).await?;
+        spec.needs = manifest.module(&module.name).needs();
+        built.push(Built { files: gatherer.files(&spec.artefacts), spec, took: *took });
     }
     Ok(built)
 }
@@ -74,13 +81,11 @@ pub(crate) async fn build(project: &Project, release: bool) -> Result<Vec<Built>
 /// Runs cargo once; its own messages go to standard error as they are.
 async fn cargo_build(
     project: &Project,
-    release: bool,
+    how: &HowArgs,
 ) -> Result<HashMap<String, (PathBuf, Duration)>, CliError> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(&project.root).args(["build", "--quiet", "--message-format=json-render-diagnostics"]);
-    if release {
-        command.arg("--release");
-    }
+    command.args(arguments(how)?);
     for module in &project.modules {
         command.args(["--package", &module.package, "--bin", &module.binary]);
     }
@@ -138,7 +143,29 @@ impl Drop for Cargo {
     }
 }
 
-async fn describe(module: &ModulePackage, path: &Path, took: Duration) -> Result<Built, CliError> {
+/// How cargo is told what to build for.
+fn arguments(how: &HowArgs) -> Result<Vec<String>, CliError> {
+    let mut arguments = Vec::new();
+    if how.release {
+        arguments.push("--release".to_owned());
+    }
+    if how.target.is_some() || how.statically {
+        // Also for this machine's own triple: without it the flags would reach macros, which cannot be static.
+        arguments.extend(["--target".to_owned(), how.target()?.to_string()]);
+    }
+    if how.statically {
+        let flags = r#"["-C","target-feature=+crt-static"]"#;
+        arguments.extend(["--config".to_owned(), format!("target.{}.rustflags={flags}", how.target()?)]);
+    }
+    Ok(arguments)
+}
+
+async fn describe(
+    module: &ModulePackage,
+    path: &Path,
+    how: &HowArgs,
+    gatherer: &mut Gatherer,
+) -> Result<DeploymentSpec, CliError> {
     let schema = schema_of(path).await?;
     if schema.name != module.name {
         let (found, wanted) = (&schema.name, &module.name);
@@ -148,18 +175,10 @@ async fn describe(module: &ModulePackage, path: &Path, took: Duration) -> Result
         ))
         .hint(format!("serve `{wanted}::MODULE` in its main.rs")));
     }
-    let cannot =
-        |error| CliError::failed(format!("the binary {} cannot be read", path.display())).because(error);
-    let (digest, size) = digest_file(path).map_err(cannot)?;
-    let invalid = |error: &dyn std::fmt::Display| {
-        CliError::failed(format!("`{}` cannot be deployed: {error}", module.name))
-    };
-    let path_in_deployment = format!("bin/{}", module.name).parse().map_err(|error| invalid(&error))?;
-    let artefact = Artefact { path: path_in_deployment, digest, size, mode: Mode::Executable };
-    let artefacts = Manifest::new(vec![artefact]).map_err(|error| invalid(&error))?;
-    let language = LANGUAGE.parse().map_err(|error| invalid(&error))?;
-    let spec = DeploymentSpec::new(schema, language, target()?, artefacts);
-    Ok(Built { spec, files: HashMap::from([(digest, path.to_owned())]), took })
+    let artefacts = gatherer.gather(&module.name, path)?;
+    let language =
+        LANGUAGE.parse().map_err(|error| CliError::failed("the language has no name").because(error))?;
+    Ok(DeploymentSpec::new(schema, language, how.target()?, artefacts))
 }
 
 /// The triple that this binary, and so everything that runs beside it, is built for.
@@ -186,39 +205,4 @@ async fn schema_of(path: &Path) -> Result<Module, CliError> {
             .because(error)
             .hint("`fn main` of a module must be `ftl::serve(…::MODULE)`")
     })
-}
-
-/// What a file holds. A link is refused: what it names could be exchanged after it was looked at.
-fn digest_file(path: &Path) -> std::io::Result<(Digest, u64)> {
-    use std::io::Read;
-    if std::fs::symlink_metadata(path)?.is_symlink() {
-        return Err(std::io::Error::other("it is a symbolic link; an artefact must be a file"));
-    }
-    let mut file = std::fs::File::open(path)?;
-    let (mut hasher, mut size) = (Hasher::default(), 0);
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok((hasher.finish(), size)),
-            read => {
-                hasher.update(&buffer[..read]);
-                size += read as u64;
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_digested_and_a_link_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
-        std::fs::write(&file, "content").unwrap();
-        std::os::unix::fs::symlink(&file, &link).unwrap();
-        assert_eq!(digest_file(&file).unwrap(), (Digest::of(b"content"), 7));
-        assert!(digest_file(&link).unwrap_err().to_string().contains("symbolic link"));
-    }
 }

@@ -10,6 +10,8 @@ pub(crate) enum Exit {
     Ok = 0,
     /// It failed.
     Failed = 1,
+    /// Nothing failed, but not everything could be proven.
+    NotProven = 3,
     /// No Controller could be reached.
     Unreachable = 4,
     /// Not allowed.
@@ -52,6 +54,7 @@ mod tests {
         let table = [
             (Exit::Ok, 0),
             (Exit::Failed, 1),
+            (Exit::NotProven, 3),
             (Exit::Unreachable, 4),
             (Exit::Denied, 5),
             (Exit::VerbError, 6),

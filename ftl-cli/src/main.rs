@@ -4,12 +4,14 @@
 //! `output` is the only place that prints.
 
 mod app;
+mod artefacts;
 mod commands;
 mod compile;
 mod deploying;
 mod endpoint;
 mod error;
 mod exit;
+mod fixtures;
 mod invoke;
 mod logging;
 mod manifest;
@@ -22,7 +24,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::app::App;
+use crate::app::{App, Command};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::{Format, Output};
@@ -32,6 +34,10 @@ fn main() -> ExitCode {
         Ok(app) => app,
         Err(error) => return refuse(error),
     };
+    if matches!(app.command, Command::Probe) {
+        // Whole and alone: how it ends and what it writes is what is checked.
+        return ftl_platform_conformance::probe::main();
+    }
     let output = Output::new(app.format);
     match commands::run(app, output) {
         Ok(exit) => exit.into(),

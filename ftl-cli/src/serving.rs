@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ftl_client::Client;
 use ftl_controller::{Handle, Options, PlatformEnded, Service};
 use ftl_core::platform::ProgramSource;
+use ftl_platform_docker::Docker;
 use ftl_platform_local::{Local, Mode};
 use tokio::task::JoinHandle;
 
@@ -18,6 +19,12 @@ use crate::logging::{FILE_VARIABLE, LEVEL_VARIABLE};
 
 /// The platform that every Controller has.
 const LOCAL: &str = "local";
+/// Its counterpart in containers.
+const DOCKER: &str = "docker";
+/// Names the engine, before `DOCKER_HOST` and Docker's own contexts.
+const DOCKER_HOST_VARIABLE: &str = "FTL_DOCKER_HOST";
+/// Names the address at which containers reach this machine, where it does not follow from the engine.
+const ADVERTISE_VARIABLE: &str = "FTL_DOCKER_ADVERTISE";
 /// Where the instances of the local platform have their directories, below the data directory.
 const INSTANCES: &str = "instances";
 
@@ -54,6 +61,7 @@ impl Serving {
         let mut options = options(data, instances)?.with_admin(listen.admin);
         options.admin_fallback = listen.or_free;
         options.ingress = listen.ingress;
+        options.outlived = instances == Instances::Detached;
         options.runner_env = logging_environment();
         let service = Service::open(options).await.map_err(|error| {
             CliError::new(Exit::Failed, "start_failed", "the Controller cannot be started").because(error)
@@ -126,7 +134,17 @@ fn options(data: &Path, instances: Instances) -> Result<Options, CliError> {
         CliError::failed(format!("the local platform cannot use {}", directory.display())).because(error)
     })?;
     let runner = ProgramSource::Binary { path: program, args: vec!["runner".to_owned()] };
-    Ok(Options::new(data).with_platform(Arc::new(local)).with_runner(runner))
+    let options = Options::new(data).with_platform(Arc::new(local)).with_platform(Arc::new(docker()?));
+    Ok(options.with_runner(runner))
+}
+
+/// Containers, on the engine that is found; it need not be there before something is to run on it.
+pub(crate) fn docker() -> Result<Docker, CliError> {
+    let name = DOCKER.parse().map_err(|error| CliError::failed("the platform has no name").because(error))?;
+    let mut options = ftl_platform_docker::Options::new(name, target()?);
+    options.host = std::env::var(DOCKER_HOST_VARIABLE).ok();
+    options.advertise = std::env::var(ADVERTISE_VARIABLE).ok();
+    Ok(Docker::new(options))
 }
 
 fn remove_all_in(directory: &Path) -> std::io::Result<()> {

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use ftl_core::name::PlatformName;
-use ftl_core::platform::{ReleaseOptions, Released};
+use ftl_core::Platform;
+use ftl_core::name::{ClusterId, PlatformName};
+use ftl_core::platform::{PlatformError, ReleaseOptions};
 use tokio::task::JoinSet;
 
 use crate::data::DataDirectory;
-use crate::desired::Startup;
+use crate::desired::{Desired, Startup};
 use crate::error::ServiceError;
 use crate::options::Options;
-use crate::platforms::{END_GRACE, end_all};
+use crate::platforms::{END_GRACE, end_all, in_time};
 use crate::store::Store;
 use crate::time::Clock;
 
@@ -44,28 +45,46 @@ pub async fn end_instances(options: &Options) -> Result<Vec<PlatformEnded>, Serv
     // As a Controller begins that adopts nothing: keys are never used twice, and these are used up.
     let startup = Startup { adopting: BTreeSet::new(), at: Clock::start().now() };
     let opened = Store::open(&data.database(), None, &startup).await?;
+    let used = platforms_of(&opened.desired);
     let mut ending = JoinSet::new();
     for platform in options.platforms.iter().cloned() {
         let cluster = opened.cluster.clone();
-        ending.spawn(async move {
-            let name = platform.describe().name.clone();
-            let before = platform.observe(&cluster).await.map_or(0, |instances| instances.len());
-            end_all(&*platform, &cluster, END_GRACE).await;
-            let released = platform.release(&cluster, ReleaseOptions::with_instances()).await;
-            let Released { left, .. } = match released {
-                Ok(released) => released,
-                Err(error) => {
-                    let mut nothing = Released::nothing();
-                    nothing.left.push(error.to_string());
-                    nothing
-                }
-            };
-            let after = platform.observe(&cluster).await.map_or(before, |instances| instances.len());
-            PlatformEnded { platform: name, ended: before.saturating_sub(after), left }
-        });
+        let used = used.contains(&platform.describe().name);
+        ending.spawn(async move { end_on(&*platform, &cluster, used).await });
     }
-    let mut ended: Vec<PlatformEnded> = ending.join_all().await;
+    let ended = ending.join_all().await.into_iter().flatten();
+    let mut ended: Vec<PlatformEnded> = ended.collect();
     ended.sort_by(|one, other| one.platform.cmp(&other.platform));
     opened.store.close().await;
     Ok(ended)
+}
+
+/// The platforms on which something was to run, as far as it is remembered.
+fn platforms_of(desired: &Desired) -> BTreeSet<PlatformName> {
+    let slots = desired.slots.values().map(|slot| &slot.target);
+    let ended = desired.ended.values().map(|ended| &ended.target);
+    slots.chain(ended).map(|target| target.platform.clone()).collect()
+}
+
+/// Ends what is on one platform; `None` when it cannot be asked and nothing was ever to run there.
+async fn end_on(platform: &dyn Platform, cluster: &ClusterId, used: bool) -> Option<PlatformEnded> {
+    let name = platform.describe().name.clone();
+    let failed = |error: PlatformError| PlatformEnded {
+        platform: name.clone(),
+        ended: 0,
+        left: vec![error.to_string()],
+    };
+    let before = match in_time("observe", platform.observe(cluster)).await {
+        Ok(instances) => instances.len(),
+        Err(error) => return used.then(|| failed(error)),
+    };
+    end_all(platform, cluster, END_GRACE).await;
+    let released = in_time("release", platform.release(cluster, ReleaseOptions::with_instances())).await;
+    let left = match released {
+        Ok(released) => released.left,
+        Err(error) => return Some(failed(error)),
+    };
+    let after = in_time("observe", platform.observe(cluster)).await;
+    let after = after.map_or(before, |instances| instances.len());
+    Some(PlatformEnded { platform: name, ended: before.saturating_sub(after), left })
 }

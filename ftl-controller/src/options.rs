@@ -38,6 +38,9 @@ pub struct Options {
     pub admin_fallback: bool,
     /// Where calls of public verbs are answered. Off unless given; loopback only.
     pub ingress: Option<SocketAddr>,
+    /// Whether instances go on when it is asked to end, on platforms that can: the next Controller of this data directory
+    /// adopts them. Without, everything ends with it, and what instances shared is removed.
+    pub outlived: bool,
     /// How long it waits for what.
     pub timings: Timings,
     /// Bytes of output that are kept of all modules together.
@@ -58,6 +61,7 @@ impl Options {
             admin: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), ADMIN_PORT),
             admin_fallback: false,
             ingress: None,
+            outlived: true,
             timings: Timings::default(),
             log_bytes_kept: LOG_BYTES_KEPT,
         }

@@ -14,7 +14,7 @@ use ftl_core::platform::{Capability, ClusterSpec, ErrorKind, InstanceSpec, Platf
 use ftl_core::routing::RoutingTable;
 use ftl_core::runner::{Order, Registration, Report, Runner};
 use ftl_core::sequence::{Actor, Event};
-use ftl_core::{ControllerError, Failure};
+use ftl_core::{ControllerError, Failure, Platform};
 use ftl_wire::{Authority, Connection};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -453,7 +453,9 @@ impl Reconciler {
             PlatformEvent::Failed { platform, error } => {
                 self.observed.on_platform_failed(&error);
                 if self.observed.on_trouble(&platform, &error, now) {
-                    tracing::warn!(%platform, error = &error as &dyn std::error::Error, "a platform failed");
+                    if self.desired.slots.values().any(|slot| slot.target.platform == platform) {
+                        tracing::warn!(%platform, error = &error as &dyn std::error::Error, "a platform failed");
+                    }
                     self.tell_news();
                 }
             }
@@ -514,9 +516,15 @@ impl Reconciler {
     /// Ends what does not outlive a Controller, answering Runners as long as they have last words.
     async fn end(mut self, mut inbox: mpsc::Receiver<Message>) -> Result<(), ServiceError> {
         let (options, cluster) = (self.options.clone(), self.path.cluster.clone());
-        let tied = options.platforms.iter().filter(|platform| !platform.describe().can(Capability::Adopt));
+        let ends_with_us = |platform: &&Arc<dyn Platform>| {
+            let description = platform.describe();
+            // Where instances go on by themselves, there are some only if this Controller asked for them.
+            let went_on = !description.can(Capability::Adopt) || self.workers.used(&description.name);
+            went_on && !(options.outlived && description.can(Capability::Adopt))
+        };
+        let tied: Vec<_> = options.platforms.iter().filter(ends_with_us).cloned().collect();
         let mut ends = JoinSet::new();
-        for platform in tied.cloned() {
+        for platform in tied {
             let cluster = cluster.clone();
             ends.spawn(async move { end_all(&*platform, &cluster, END_GRACE).await });
         }

@@ -18,6 +18,11 @@ pub const ARTEFACT_READ_BYTES_MAX: usize = 256 << 10;
 /// Longest path of an artefact, in bytes.
 pub const PATH_BYTES_MAX: usize = 1024;
 
+/// The directory of a deployment's shared libraries ([`Mode::Library`]).
+pub const LIBRARIES: &str = "lib";
+/// Where the loader of a deployment's program lies, if the program is dynamically linked.
+pub const LOADER: &str = "lib/ld.so";
+
 /// Where an artefact lands below a deployment's directory.
 ///
 /// * relative, with `/` between its parts;

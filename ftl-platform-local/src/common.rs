@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ftl_core::digest::Digest;
-use ftl_core::key::Epoch;
+use ftl_core::key::{Epoch, RunnerKey};
 use ftl_core::name::ClusterId;
 use ftl_core::platform::{
     ErrorKind, Health, InstanceRef, InstanceSpec, Platform, PlatformError, ReleaseOptions, Released,
@@ -41,6 +41,12 @@ pub(crate) fn check_again(
         return Err(PlatformError::new(ErrorKind::Conflict, message));
     }
     Ok(())
+}
+
+/// The key of the instance of this cluster whose directory this is. The name of a cluster may be the beginning of another
+/// one's.
+pub(crate) fn key_of(directory: &Path, cluster: &ClusterId) -> Option<RunnerKey> {
+    directory.file_name()?.to_str()?.strip_prefix(cluster.as_str())?.strip_prefix('-')?.parse().ok()
 }
 
 /// Whether the platform's directory is there.
@@ -97,5 +103,19 @@ impl<T> futures_core::Stream for Received<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_recv(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_whose_it_is() {
+        let cluster: ClusterId = "c".parse().unwrap();
+        assert_eq!(key_of(Path::new("/x/c-41"), &cluster), Some(RunnerKey(41)));
+        for other in ["d-41", "c41", "c-", "c-x", "c-1-1", ".gone-41", ""] {
+            assert_eq!(key_of(Path::new(other), &cluster), None, "{other}");
+        }
     }
 }

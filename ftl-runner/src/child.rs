@@ -9,15 +9,16 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ftl_core::boot::BOOT_VARIABLE;
+use ftl_core::boot::{BOOT_VARIABLE, LIBRARIES_VARIABLE};
 use ftl_core::deployment::SDK_PROTOCOL;
 use ftl_core::runner::{Crash, Stream};
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::output::{Output, read_lines};
+use crate::program::Program;
 
 /// Tells the user code that its standard input is its Runner, and which protocol to speak.
 const DEPLOYMENT_VARIABLE: &str = "FTL_DEPLOYMENT";
@@ -37,18 +38,19 @@ pub(crate) struct UserCode {
 impl UserCode {
     /// Starts the program; the socket is the other end of its standard input.
     pub(crate) fn start(
-        program: &Path,
+        program: &Program,
         directory: &Path,
         output: &Arc<Output>,
     ) -> io::Result<(Self, UnixStream)> {
         let (ours, theirs) = ftl_wire::pair()?;
         let work = directory.join("work");
         fs::create_dir_all(&work)?;
-        let mut command = Command::new(program);
+        let mut command = program.command();
         command
             .current_dir(&work)
             .env(DEPLOYMENT_VARIABLE, SDK_PROTOCOL.to_string())
             .env_remove(BOOT_VARIABLE)
+            .env_remove(LIBRARIES_VARIABLE)
             .env_remove("FTL_LIFELINE")
             .env_remove("FTL_DIR")
             .process_group(0)

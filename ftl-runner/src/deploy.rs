@@ -21,6 +21,7 @@ use crate::control::Control;
 use crate::fetch::fetch;
 use crate::options::Timings;
 use crate::output::Output;
+use crate::program::Program;
 use crate::route::Upward;
 
 /// First pause between two pings of user code that does not answer yet …
@@ -41,6 +42,8 @@ pub(crate) struct Deploying<'a> {
     pub(crate) control: &'a Control,
     pub(crate) output: &'a Arc<Output>,
     pub(crate) directory: &'a Path,
+    /// Whether user code runs with the libraries that its deployment brings.
+    pub(crate) libraries: bool,
     pub(crate) timings: Timings,
 }
 
@@ -63,21 +66,24 @@ impl Deploying<'_> {
         }
     }
 
-    async fn prepare(&self, id: &DeploymentId) -> Result<(DeploymentInfo, std::path::PathBuf), Crash> {
+    async fn prepare(&self, id: &DeploymentId) -> Result<(DeploymentInfo, Program), Crash> {
         let unanswered =
             |error: ControllerError| Crash::new(format!("its description could not be had: {error}"));
         let info = self.control.get_deployment(id).await.map_err(unanswered)?;
         let manifest = self.control.get_artefacts(id).await.map_err(unanswered)?;
         let files = self.directory.join("files");
-        let fetched = fetch(self.control, &manifest, &files).await;
-        let program = fetched.map_err(|error| Crash::new(error.to_string()))?;
+        let fetched = fetch(self.control, &manifest, &files, self.libraries).await;
+        let path = fetched.map_err(|error| Crash::new(error.to_string()))?;
+        let program = Program::new(path, &files, self.libraries);
+        let cannot = |words| Crash::new(format!("could not be started: {words}"));
+        program.check().await.map_err(cannot)?;
         Ok((info, program))
     }
 
     async fn run(
         &self,
         info: &DeploymentInfo,
-        program: &Path,
+        program: &Program,
         mut stop: watch::Receiver<Option<Duration>>,
     ) -> Option<Crash> {
         let started = UserCode::start(program, self.directory, self.output);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use ftl_core::ControllerError;
-use ftl_core::artefact::{Artefact, Manifest};
+use ftl_core::artefact::{Artefact, Manifest, Mode};
 use ftl_core::digest::{Digest, Hasher};
 use tokio::fs;
 use tokio::io::AsyncWriteExt;
@@ -45,14 +45,17 @@ pub(crate) trait Source {
 }
 
 /// Writes every file of the manifest below `directory`, each digest fetched once, and returns the program's path.
+/// Libraries are left out unless they are wanted.
 pub(crate) async fn fetch(
     source: &impl Source,
     manifest: &Manifest,
     directory: &Path,
+    libraries: bool,
 ) -> Result<PathBuf, FetchError> {
     let program = manifest.program().ok_or(FetchError::NoProgram)?;
     let mut fetched: HashMap<Digest, PathBuf> = HashMap::new();
-    for artefact in manifest.artefacts() {
+    let wanted = |artefact: &&Artefact| libraries || artefact.mode != Mode::Library;
+    for artefact in manifest.artefacts().iter().filter(wanted) {
         let path = directory.join(artefact.path.as_str());
         let failed = |reason| FetchError::Write { path: artefact.path.to_string(), reason };
         if let Some(parent) = path.parent() {
@@ -112,7 +115,6 @@ fn truncated(artefact: &Artefact, found: u64) -> FetchError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ftl_core::artefact::Mode;
 
     /// Serves the given bytes under any digest, in ranges of three.
     struct Bytewise(Vec<(Digest, &'static [u8])>);
@@ -141,10 +143,11 @@ mod tests {
             artefact("bin/run", b"#!/bin/sh", Mode::Executable),
             artefact("etc/copy", b"#!/bin/sh", Mode::Data),
             artefact("empty", b"", Mode::Data),
+            artefact("lib/libc.so.6", b"is not asked for", Mode::Library),
         ])
         .unwrap();
         let source = Bytewise(vec![(Digest::of(b"#!/bin/sh"), b"#!/bin/sh"), (Digest::of(b""), b"")]);
-        let program = fetch(&source, &manifest, directory.path()).await.unwrap();
+        let program = fetch(&source, &manifest, directory.path(), false).await.unwrap();
         assert_eq!(program, directory.path().join("bin/run"));
         for (path, content, mode) in
             [("bin/run", "#!/bin/sh", 0o555), ("etc/copy", "#!/bin/sh", 0o444), ("empty", "", 0o444)]
@@ -153,6 +156,7 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
             assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, mode);
         }
+        assert!(!directory.path().join("lib").exists());
     }
 
     #[tokio::test]
@@ -161,7 +165,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let manifest = Manifest::new(vec![artefact("run", b"right!", Mode::Executable)]).unwrap();
             let source = Bytewise(vec![(Digest::of(b"right!"), sent)]);
-            let error = fetch(&source, &manifest, directory.path()).await.unwrap_err();
+            let error = fetch(&source, &manifest, directory.path(), false).await.unwrap_err();
             assert!(error.to_string().contains(words), "{error}");
             assert!(!directory.path().join("run").exists());
         }

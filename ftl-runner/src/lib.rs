@@ -5,7 +5,7 @@
 //! replacing is the Controller's.
 //!
 //! Reading order: [`Options`] (what it is told), `service` (its life), `control` (the connection to the Controller),
-//! `agent` (what the Controller orders), `deploy` with `fetch`, `child` and `output` (one deployment from Deploy to its
+//! `agent` (what the Controller orders), `deploy` with `fetch`, `program`, `child` and `output` (one deployment from Deploy to its
 //! end), `route` (who answers which call).
 
 mod agent;
@@ -15,6 +15,7 @@ mod deploy;
 mod fetch;
 mod options;
 mod output;
+mod program;
 mod route;
 mod service;
 

@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ftl_core::boot::{BOOT_BYTES_MAX, BOOT_VARIABLE, Boot, BootError};
+use ftl_core::boot::{BOOT_BYTES_MAX, BOOT_VARIABLE, Boot, BootError, LIBRARIES_VARIABLE};
 
 /// Names the directory that is the Runner's own.
 const DIRECTORY_VARIABLE: &str = "FTL_DIR";
@@ -23,6 +23,8 @@ pub struct Options {
     pub directory: PathBuf,
     /// Whether the end of standard input is the end of the Runner (*tied* mode).
     pub lifeline: bool,
+    /// Whether user code is started with the libraries that its deployment brings, because there are none around.
+    pub libraries: bool,
     /// How long it waits for what.
     pub timings: Timings,
 }
@@ -107,6 +109,7 @@ impl Options {
             None => env::current_dir().map_err(OptionsError::Directory)?,
         };
         let lifeline = env::var(LIFELINE_VARIABLE).is_ok_and(|value| value == "stdin");
-        Ok(Self { boot, directory, lifeline, timings: Timings::default() })
+        let libraries = env::var(LIBRARIES_VARIABLE).is_ok_and(|value| value == "artefacts");
+        Ok(Self { boot, directory, lifeline, libraries, timings: Timings::default() })
     }
 }

@@ -85,6 +85,7 @@ pub async fn run(options: Options) -> std::io::Result<Ending> {
         control: &control,
         output: &output,
         directory: &options.directory,
+        libraries: options.libraries,
         timings: options.timings,
     };
     let (stop, stopped) = watch::channel(None);

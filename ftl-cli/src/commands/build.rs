@@ -7,13 +7,15 @@ use crate::commands::unless_interrupted;
 use crate::compile::{self, Built};
 use crate::error::CliError;
 use crate::exit::Exit;
+use crate::manifest::Manifest;
 use crate::output::{Output, table};
 use crate::workspace::Project;
 
 pub(super) async fn run(args: &BuildArgs, output: Output) -> Result<Exit, CliError> {
     let project = Project::find(&args.path)?;
-    let built =
-        unless_interrupted(compile::build(&project, args.release), "nothing was built to its end").await?;
+    let manifest = Manifest::read(&project.root)?;
+    let building = compile::build(&project, &manifest, &args.how);
+    let built = unless_interrupted(building, "nothing was built to its end").await?;
     let rows: Vec<Vec<String>> = built.iter().map(row).collect();
     let modules: Vec<Value> = built.iter().map(Built::to_json).collect();
     output.result(&table(&rows), &json!({ "modules": modules }))?;

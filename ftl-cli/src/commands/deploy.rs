@@ -20,7 +20,8 @@ const REMAINS: &str = "what was asked for goes on, and what served serves on unt
 pub(super) async fn run(args: DeployArgs, client: Client, output: Output) -> Result<Exit, CliError> {
     let project = Project::find(&args.path)?;
     let manifest = Manifest::read(&project.root)?;
-    let built = unless_interrupted(compile::build(&project, args.release), "nothing was deployed").await?;
+    let building = compile::build(&project, &manifest, &args.how);
+    let built = unless_interrupted(building, "nothing was deployed").await?;
     let deploying = deploy(&client, &built, &manifest, &args.platform, args.timeout, output);
     let deployed = unless_interrupted(deploying, REMAINS).await?;
     output.result(

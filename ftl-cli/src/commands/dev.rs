@@ -71,11 +71,9 @@ impl Dev {
         let start = Instant::now();
         let (version, name) = (env!("CARGO_PKG_VERSION"), &self.project.name);
         self.output.note(&format!("ftl {version} · controller {} · project {name}", self.url));
-        let built = compile::build(&self.project, self.args.release).await?;
-        let local =
-            "local".parse().map_err(|error| CliError::failed("the platform has no name").because(error))?;
-        let deployed =
-            deploy(&self.client, &built, &self.manifest, &local, self.args.timeout, self.output).await?;
+        let built = compile::build(&self.project, &self.manifest, &self.args.how).await?;
+        let (platform, timeout) = (&self.args.platform, self.args.timeout);
+        let deployed = deploy(&self.client, &built, &self.manifest, platform, timeout, self.output).await?;
         self.output.note(&summary(&built, &deployed));
         folder.announce(&self.url, token)?;
         if calls.is_empty() {

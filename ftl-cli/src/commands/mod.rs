@@ -6,6 +6,7 @@ mod deploy;
 mod dev;
 mod down;
 mod logs;
+mod platform;
 mod ps;
 mod runner;
 mod schema;
@@ -18,7 +19,7 @@ use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::level_filters::LevelFilter;
 
-use crate::app::{App, Command};
+use crate::app::{App, Command, PlatformCommand};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::logging;
@@ -43,6 +44,8 @@ pub(crate) fn run(app: App, output: Output) -> Result<Exit, CliError> {
         Command::Ps => block_on(ps::run(endpoint.client()?, output))?,
         Command::Logs(args) => block_on(logs::run(args, endpoint.client()?, output))?,
         Command::Schema(args) => block_on(schema::run(args, endpoint.client()?, output))?,
+        Command::Platform(PlatformCommand::List) => block_on(platform::list(output))?,
+        Command::Platform(PlatformCommand::Verify(args)) => block_on(platform::verify(args, output))?,
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             output.result(
@@ -53,6 +56,8 @@ pub(crate) fn run(app: App, output: Output) -> Result<Exit, CliError> {
         }
         Command::Runner => runner::run(),
         Command::Shim { directory } => shim::run(&directory),
+        // It has been run before anything else.
+        Command::Probe => Ok(Exit::Ok),
     }
 }
 

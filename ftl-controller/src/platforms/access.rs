@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ftl_core::platform::{ClusterAccess, ClusterSpec, ErrorKind, Platform, PlatformError};
@@ -44,15 +45,21 @@ pub(super) struct Access {
     cluster: Arc<ClusterSpec>,
     doors: Doors,
     prepared: Arc<AsyncMutex<Option<ClusterAccess>>>,
+    used: Arc<AtomicBool>,
 }
 
 impl Access {
     pub(super) fn new(platform: Arc<dyn Platform>, cluster: ClusterSpec, doors: Doors) -> Self {
-        Self { platform, cluster: Arc::new(cluster), doors, prepared: Arc::default() }
+        Self { platform, cluster: Arc::new(cluster), doors, prepared: Arc::default(), used: Arc::default() }
     }
 
     pub(super) fn cluster(&self) -> &ClusterSpec {
         &self.cluster
+    }
+
+    /// Whether anything was asked to run there.
+    pub(super) fn is_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// What Runners are told to dial; prepares the platform if nobody has yet.
@@ -62,6 +69,7 @@ impl Access {
         if let Some(access) = &*prepared {
             return Ok(access.controllers.clone());
         }
+        self.used.store(true, Ordering::Relaxed);
         let access = in_time("prepare", self.platform.prepare(&self.cluster)).await?;
         for address in &access.listen {
             self.doors.open(*address).map_err(|error| {

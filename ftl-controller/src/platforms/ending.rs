@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ftl_core::name::ClusterId;
-use ftl_core::platform::{InstanceStatus, Platform, RemoveOptions};
+use ftl_core::platform::{InstanceStatus, Platform, ReleaseOptions, RemoveOptions};
 use tokio::time::{Instant, sleep};
 
 use super::worker::in_time;
@@ -31,7 +31,7 @@ pub(crate) async fn end_all(platform: &dyn Platform, cluster: &ClusterId, grace:
                     tracing::warn!(platform = %name, runner = %status.instance.runner, %error, "not removed");
                 }
             }
-            return;
+            break;
         }
         if !asked {
             asked = true;
@@ -42,5 +42,13 @@ pub(crate) async fn end_all(platform: &dyn Platform, cluster: &ClusterId, grace:
             }
         }
         sleep(END_LOOK).await;
+    }
+    match in_time("release", platform.release(cluster, ReleaseOptions::default())).await {
+        Ok(released) => {
+            for left in released.left {
+                tracing::warn!(platform = %name, left, "not removed");
+            }
+        }
+        Err(error) => tracing::warn!(platform = %name, %error, "what its instances shared is not removed"),
     }
 }

@@ -25,6 +25,7 @@ use crate::observed::ListNumber;
 
 pub(crate) use access::Doors;
 pub(crate) use ending::{END_GRACE, end_all};
+pub(crate) use worker::in_time;
 
 use access::Access;
 use worker::Worker;
@@ -89,7 +90,7 @@ pub(crate) enum PlatformEvent {
 
 /// The ways to all workers.
 #[derive(Debug)]
-pub(crate) struct Workers(BTreeMap<PlatformName, mpsc::Sender<Task>>);
+pub(crate) struct Workers(BTreeMap<PlatformName, (mpsc::Sender<Task>, Access)>);
 
 impl Workers {
     /// Starts a worker for each platform, owned by `tasks`.
@@ -103,13 +104,13 @@ impl Workers {
         let start = |platform: &Arc<dyn Platform>| {
             let (sender, receiver) = mpsc::channel(QUEUE);
             let access = Access::new(platform.clone(), cluster.clone(), doors.clone());
-            let worker = Worker::new(access, mailbox.clone());
+            let worker = Worker::new(access.clone(), mailbox.clone());
             let name = worker.name().clone();
             if platform.describe().can(Capability::Watch) {
                 tasks.spawn(watching::run(platform.clone(), cluster.cluster.clone(), mailbox.clone()));
             }
             tasks.spawn(worker.run(receiver));
-            (name, sender)
+            (name, (sender, access))
         };
         Self(platforms.iter().map(start).collect())
     }
@@ -121,6 +122,11 @@ impl Workers {
 
     /// Gives a platform something to do; `false` when it has too much to do already.
     pub(crate) fn give(&self, platform: &PlatformName, task: Task) -> bool {
-        self.0.get(platform).is_some_and(|worker| worker.try_send(task).is_ok())
+        self.0.get(platform).is_some_and(|(worker, _)| worker.try_send(task).is_ok())
+    }
+
+    /// Whether this Controller asked a platform to run anything.
+    pub(crate) fn used(&self, platform: &PlatformName) -> bool {
+        self.0.get(platform).is_some_and(|(_, access)| access.is_used())
     }
 }

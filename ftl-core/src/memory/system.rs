@@ -10,9 +10,8 @@ use tokio::time::Instant;
 
 use super::controller::request_id;
 use super::supervisor::MemorySupervisor;
-use super::{Launch, Library, MemoryController, MemoryPlatform, MemoryRunner, UserCode};
+use super::{Launch, Library, MemoryController, MemoryPlatform, MemoryRunner, Program, Start, UserCode};
 use crate::artefact::{Artefact, Manifest, Mode};
-use crate::boot::Boot;
 use crate::call::{Body, Call, Head, VerbService};
 use crate::controller::{ChangeSpec, ChangeState, Controller, ControllerError, Operator, Wanted};
 use crate::deployment::{Deployment, DeploymentSpec};
@@ -137,15 +136,21 @@ struct Launcher {
 }
 
 impl Launch for Launcher {
-    fn launch(&self, boot: Boot) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+    fn launch(&self, start: Start) -> Pin<Box<dyn Future<Output = Result<Program, String>> + Send + '_>> {
         Box::pin(async move {
+            let Start { boot, mut stop, .. } = start;
             let supervisor = Arc::new(MemorySupervisor::new(boot.runner, self.controller.clone()));
             let runner = Arc::new(MemoryRunner::new(boot.runner, self.library.clone(), supervisor.clone()));
             let mut instance = [0; 16];
             instance[..8].copy_from_slice(&boot.runner.0.to_le_bytes());
             let registration = Registration::new(boot.language, Instance(instance), Report::Starting);
             let registered = supervisor.register_runner(registration, runner).await;
-            registered.map(|_| ()).map_err(|error| error.to_string())
+            registered.map_err(|error| error.to_string())?;
+            let serve: Program = Box::pin(async move {
+                stop.asked().await;
+                Ok(())
+            });
+            Ok(serve)
         })
     }
 }

@@ -18,6 +18,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use crate::common::key_of;
+
 /// Wakes that wait for who listens; what finds no place is merged into one that does.
 const WAKES: usize = 16;
 /// Room for the names of some changes at once.
@@ -71,29 +73,10 @@ fn read(inotify: &OwnedFd, cluster: &ClusterId) -> io::Result<Vec<Option<RunnerK
             Ok(event) if event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW) => changed.push(None),
             Ok(event) => {
                 let name = event.file_name().and_then(|name| name.to_str().ok()).unwrap_or_default();
-                changed.extend(key_of(name, cluster).map(Some));
+                changed.extend(key_of(Path::new(name), cluster).map(Some));
             }
             Err(Errno::AGAIN) => return Ok(changed),
             Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// The key of an instance of the cluster, from the name of its directory.
-fn key_of(name: &str, cluster: &ClusterId) -> Option<RunnerKey> {
-    name.strip_prefix(cluster.as_str())?.strip_prefix('-')?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_tells_whose_it_is() {
-        let cluster: ClusterId = "c".parse().unwrap();
-        assert_eq!(key_of("c-41", &cluster), Some(RunnerKey(41)));
-        for other in ["d-41", "c41", "c-", "c-x", ".gone-41", ""] {
-            assert_eq!(key_of(other, &cluster), None, "{other}");
         }
     }
 }

@@ -177,7 +177,12 @@ impl Platform for Detached {
     }
 
     async fn release(&self, cluster: &ClusterId, options: ReleaseOptions) -> Result<Released, PlatformError> {
-        common::release(self, cluster, options).await
+        let mut released = common::release(self, cluster, options).await?;
+        if options.instances_too {
+            let of = cluster.clone();
+            released.left.extend(self.blocking(move |root| Ok(root.remove_unmarked(&of))).await?);
+        }
+        Ok(released)
     }
 }
 
@@ -215,6 +220,22 @@ impl Root {
             }
         }
         Ok(())
+    }
+
+    /// Removes what is called like instances of this cluster and is none: the machine went down while it was made. Says
+    /// what could not be removed.
+    fn remove_unmarked(&self, cluster: &ClusterId) -> Vec<String> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let places = entries.map(|entry| entry.path()).filter(|path| common::key_of(path, cluster).is_some());
+        let unmarked = places.map(Place::new).filter(|place| {
+            // One that somebody is at work on is locked.
+            matches!(place.marks(), Ok(None) | Err(_)) && !matches!(place.take_lock(), Ok(None))
+        });
+        let bury = |place: Place| {
+            let error = self.bury(&place).err()?;
+            Some(format!("directory {}: {error}", place.path().display()))
+        };
+        unmarked.filter_map(bury).collect()
     }
 
     fn observe(&self, cluster: &ClusterId) -> io::Result<Vec<InstanceStatus>> {

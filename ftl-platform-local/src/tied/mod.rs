@@ -4,6 +4,7 @@ mod instance;
 mod spawner;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -48,6 +49,22 @@ impl Tied {
 
     fn find(&self, reference: &InstanceRef) -> Option<Instance> {
         self.instances().get(&(reference.cluster.clone(), reference.runner)).cloned()
+    }
+
+    /// Removes what instances of former processes left: they ended with those, their directories did not.
+    fn remove_former(&self, cluster: &ClusterId, released: &mut Released) {
+        let instances = self.instances();
+        let ours: Vec<&PathBuf> = instances.values().map(|instance| &instance.directory).collect();
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()).filter(|path| common::key_of(path, cluster).is_some()) {
+            if ours.contains(&&path) {
+                continue;
+            }
+            match fs::remove_dir_all(&path) {
+                Ok(()) => released.removed.push(format!("directory {}", path.display())),
+                Err(error) => released.left.push(format!("directory {}: {error}", path.display())),
+            }
+        }
     }
 
     /// The instance of this key, and whether this call made it.
@@ -152,7 +169,11 @@ impl Platform for Tied {
     }
 
     async fn release(&self, cluster: &ClusterId, options: ReleaseOptions) -> Result<Released, PlatformError> {
-        common::release(self, cluster, options).await
+        let mut released = common::release(self, cluster, options).await?;
+        if options.instances_too {
+            self.remove_former(cluster, &mut released);
+        }
+        Ok(released)
     }
 }
 

@@ -1,0 +1,263 @@
+//! What every check works with: a cluster of its own, a platform, the Controller that probes dial, and time.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ftl_core::boot::Boot;
+use ftl_core::key::{Epoch, RunnerKey};
+use ftl_core::name::{ClusterId, Language};
+use ftl_core::platform::{
+    Capability, ClusterSpec, Created, Exit, InstanceRef, InstanceSpec, InstanceState, InstanceStatus,
+    PlatformError,
+};
+use ftl_core::{Platform, PlatformExt, Secret};
+use tokio::time::{Instant, sleep};
+
+use crate::check::{Flaw, chain};
+use crate::controller::{Controller, Probe};
+use crate::fixture::Fixture;
+
+/// The Controller's life that asks, unless a check is about others.
+pub(crate) const GENERATION: Epoch = Epoch(5);
+/// What probes are said to be.
+const LANGUAGE: &str = "rust";
+
+/// How long to wait, found by starting some probes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// For what must happen.
+    pub(crate) patience: Duration,
+    /// For what must not happen: long enough for a start.
+    pub(crate) quiet: Duration,
+    /// Between two looks.
+    pub(crate) look: Duration,
+}
+
+impl Times {
+    /// From the slowest of some starts.
+    pub(crate) fn of(start: Duration) -> Self {
+        Self {
+            patience: (start * 10).max(Duration::from_secs(2)),
+            quiet: (start * 2).max(Duration::from_millis(200)),
+            look: (start / 20).clamp(Duration::from_millis(2), Duration::from_millis(100)),
+        }
+    }
+}
+
+/// What a check works with.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) fixture: Arc<dyn Fixture>,
+    pub(crate) platform: Arc<dyn Platform>,
+    pub(crate) controller: Controller,
+    pub(crate) cluster: ClusterId,
+    pub(crate) times: Times,
+    language: Language,
+    /// Where probes are told to dial.
+    dial: Vec<String>,
+    keys: AtomicU64,
+}
+
+/// A probe that runs.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) spec: InstanceSpec,
+    pub(crate) instance: InstanceRef,
+    pub(crate) probe: Arc<Probe>,
+}
+
+impl Live {
+    pub(crate) fn key(&self) -> RunnerKey {
+        self.spec.runner
+    }
+}
+
+impl Bench {
+    pub(crate) async fn new(fixture: Arc<dyn Fixture>, cluster: &str, times: Times) -> Result<Self, Flaw> {
+        let name = |error: ftl_core::name::NameError| Flaw::broken(error.to_string());
+        let controller = Controller::listen().await;
+        let controller = controller
+            .map_err(|error| Flaw::not_proven(format!("the suite cannot listen: {}", chain(&error))))?;
+        let platform = fixture.platform().await?;
+        let mut bench = Self {
+            fixture,
+            platform,
+            controller,
+            cluster: cluster.parse().map_err(name)?,
+            times,
+            language: LANGUAGE.parse().map_err(name)?,
+            dial: Vec::new(),
+            keys: AtomicU64::new(1),
+        };
+        bench.dial = bench.prepare(&*bench.platform, true).await?;
+        Ok(bench)
+    }
+
+    /// Makes a platform ready for the cluster; `listen` at what it asks for, the first time.
+    async fn prepare(&self, platform: &dyn Platform, listen: bool) -> Result<Vec<String>, Flaw> {
+        let listening = self.controller.listening().to_vec();
+        let mut spec = ClusterSpec::new(self.cluster.clone(), GENERATION, listening);
+        spec.programs = self.fixture.program();
+        spec.owner = "conformance".to_owned();
+        let access = platform.prepare(&spec).await?;
+        for address in access.listen.iter().filter(|_| listen) {
+            let bound = self.controller.listen_also(*address).await;
+            bound.map_err(|error| {
+                Flaw::not_proven(format!("the suite cannot listen at {address}: {}", chain(&error)))
+            })?;
+        }
+        Ok(access.controllers)
+    }
+
+    /// A new value over the same backend, made ready: a Controller that starts.
+    pub(crate) async fn fresh(&self) -> Result<Arc<dyn Platform>, Flaw> {
+        let platform = self.fixture.platform().await?;
+        self.prepare(&*platform, false).await?;
+        Ok(platform)
+    }
+
+    pub(crate) fn can(&self, capability: Capability) -> bool {
+        self.platform.describe().can(capability)
+    }
+
+    /// A key that nothing has.
+    pub(crate) fn key(&self) -> RunnerKey {
+        RunnerKey(self.keys.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// What the instance of this key proves itself with: a text that stands nowhere else.
+    pub(crate) fn secret(&self, key: RunnerKey) -> String {
+        format!("hush-{}-{key}-hush", self.cluster)
+    }
+
+    /// The forms in which a secret could be seen.
+    pub(crate) fn needles(&self, key: RunnerKey) -> [String; 2] {
+        let secret = self.secret(key);
+        let hex = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        [secret, hex]
+    }
+
+    /// The boot document of a key.
+    pub(crate) fn boot(&self, key: RunnerKey, secret: String) -> Secret {
+        let secret = Secret::new(secret.into_bytes());
+        let (cluster, language) = (self.cluster.clone(), self.language.clone());
+        Boot::new(cluster, key, language, GENERATION, self.dial.clone(), secret).to_document()
+    }
+
+    /// What to start: a probe under a new key.
+    pub(crate) fn spec(&self) -> InstanceSpec {
+        let key = self.key();
+        let boot = self.boot(key, self.secret(key));
+        let (cluster, language) = (self.cluster.clone(), self.language.clone());
+        InstanceSpec::new(cluster, key, language, GENERATION, self.fixture.program(), boot)
+    }
+
+    pub(crate) async fn create(&self, spec: &InstanceSpec) -> Result<Created, PlatformError> {
+        self.platform.create_runner(spec).await
+    }
+
+    /// Starts a probe, and waits until it registers.
+    pub(crate) async fn start(&self) -> Result<Live, Flaw> {
+        self.start_on(&*self.platform, self.spec()).await
+    }
+
+    pub(crate) async fn start_on(&self, platform: &dyn Platform, spec: InstanceSpec) -> Result<Live, Flaw> {
+        let instance = platform.create_runner(&spec).await?.instance;
+        let probe = self.registered(spec.runner).await?;
+        Ok(Live { spec, instance, probe })
+    }
+
+    /// Waits for the first process of this key.
+    pub(crate) async fn registered(&self, key: RunnerKey) -> Result<Arc<Probe>, Flaw> {
+        let first = || async { Ok(self.controller.probes(key).first().cloned()) };
+        self.until(&format!("runner {key} registers"), first).await
+    }
+
+    /// How many processes were started under this key.
+    pub(crate) fn starts(&self, key: RunnerKey) -> usize {
+        self.controller.probes(key).len()
+    }
+
+    /// What the platform tells of this key.
+    pub(crate) async fn status(&self, key: RunnerKey) -> Result<Option<InstanceStatus>, Flaw> {
+        self.status_on(&*self.platform, key).await
+    }
+
+    pub(crate) async fn status_on(
+        &self,
+        platform: &dyn Platform,
+        key: RunnerKey,
+    ) -> Result<Option<InstanceStatus>, Flaw> {
+        let mut ours = platform.observe(&self.cluster).await?;
+        ours.retain(|status| status.instance.runner == key);
+        match ours.len() {
+            0 | 1 => Ok(ours.pop()),
+            many => Err(Flaw::broken(format!("observe tells of {many} instances of runner {key}"))),
+        }
+    }
+
+    /// Waits for the end of an instance.
+    pub(crate) async fn ended(&self, key: RunnerKey) -> Result<Exit, Flaw> {
+        self.ended_on(&*self.platform, key).await
+    }
+
+    pub(crate) async fn ended_on(&self, platform: &dyn Platform, key: RunnerKey) -> Result<Exit, Flaw> {
+        let end = || async {
+            Ok(match self.status_on(platform, key).await? {
+                Some(InstanceStatus { state: InstanceState::Ended(exit), .. }) => Some(exit),
+                _ => None,
+            })
+        };
+        self.until(&format!("runner {key} is seen to have ended"), end).await
+    }
+
+    /// Waits until a process does not answer any more.
+    pub(crate) async fn gone(&self, probe: &Probe) -> Result<(), Flaw> {
+        let what = format!("the process {probe:?} is gone");
+        self.until(&what, || async { Ok((!probe.serves().await).then_some(())) }).await
+    }
+
+    /// Waits for something that must happen.
+    pub(crate) async fn until<T, F>(&self, what: &str, mut look: impl FnMut() -> F) -> Result<T, Flaw>
+    where
+        F: Future<Output = Result<Option<T>, Flaw>>,
+    {
+        let deadline = Instant::now() + self.times.patience;
+        loop {
+            if let Some(found) = look().await? {
+                return Ok(found);
+            }
+            if Instant::now() > deadline {
+                let waited = self.times.patience.as_secs_f64();
+                return Err(Flaw::broken(format!("still not so {waited:.1} s later: {what}")));
+            }
+            sleep(self.times.look).await;
+        }
+    }
+
+    /// Waits for something that must not happen, for as long as it could take.
+    pub(crate) async fn never<F>(&self, what: &str, mut look: impl FnMut() -> F) -> Result<(), Flaw>
+    where
+        F: Future<Output = Result<bool, Flaw>>,
+    {
+        let deadline = Instant::now() + self.times.quiet;
+        loop {
+            if look().await? {
+                return Err(Flaw::broken(what.to_owned()));
+            }
+            if Instant::now() > deadline {
+                return Ok(());
+            }
+            sleep(self.times.look).await;
+        }
+    }
+
+    /// Makes sure that exactly one process was ever started under this key.
+    pub(crate) async fn one_start(&self, key: RunnerKey) -> Result<(), Flaw> {
+        self.registered(key).await?;
+        let more = || async { Ok(self.starts(key) > 1) };
+        self.never(&format!("runner {key} was started twice"), more).await
+    }
+}

@@ -1,0 +1,121 @@
+//! What one Controller made, the next one finds; and nobody else.
+
+use ftl_core::platform::{Capability, InstanceRef, InstanceState, ReleaseOptions, RemoveOptions};
+
+use crate::bench::{Bench, GENERATION};
+use crate::check::{Check, Flaw, Verdict, ensure};
+use crate::probe::Order;
+
+const OUTLIVE: &str = "adopt: instances and their exits outlive the Controller's process";
+/// How many instances make a list that could be cut.
+const MANY: usize = 12;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check::new("adopt::new_value_sees", "what runs is forgotten, or started again", OUTLIVE, |bench| {
+        Box::pin(new_value_sees(bench))
+    })
+    .needs(Capability::Adopt),
+    Check::new(
+        "adopt::exit_unwatched",
+        "the end that nobody watched is invented or lost",
+        OUTLIVE,
+        |bench| Box::pin(exit_unwatched(bench)),
+    )
+    .needs(Capability::Adopt),
+    Check::new(
+        "adopt::complete",
+        "what is found after a restart is a part of what there is",
+        "rule 3: observe is complete, or an error",
+        |bench| Box::pin(complete(bench)),
+    )
+    .needs(Capability::Adopt),
+    Check::new(
+        "adopt::other_cluster",
+        "one cluster sees and ends what another one owns",
+        "rule 1: identity is (cluster, runner)",
+        |bench| Box::pin(other_cluster(bench)),
+    ),
+];
+
+async fn new_value_sees(bench: &Bench) -> Verdict {
+    let first = bench.fresh().await?;
+    let live = bench.start_on(&*first, bench.spec()).await?;
+    drop(first);
+    let second = bench.fresh().await?;
+    let Some(status) = bench.status_on(&*second, live.key()).await? else {
+        return Err(Flaw::broken("the new value does not see what runs"));
+    };
+    ensure!(status.instance == live.instance, "{:?} became {:?}", live.instance, status.instance);
+    ensure!(status.state == InstanceState::Running, "it runs, and is told to be {:?}", status.state);
+    ensure!(status.digest == live.spec.digest(), "its digest was not kept");
+    ensure!(status.generation == GENERATION, "its generation was not kept: {}", status.generation);
+    ensure!(live.probe.serves().await, "it ended with the value that made it");
+    bench.one_start(live.key()).await?;
+    second.stop_instance(&live.instance, bench.times.patience).await?;
+    let exit = bench.ended_on(&*second, live.key()).await?;
+    ensure!(exit.asked, "the new value asked it to end, and does not know: {exit:?}");
+    Ok(())
+}
+
+async fn exit_unwatched(bench: &Bench) -> Verdict {
+    let first = bench.fresh().await?;
+    let live = bench.start_on(&*first, bench.spec()).await?;
+    drop(first);
+    live.probe.end(Order::Exit { code: 42 }).await?;
+    bench.gone(&live.probe).await?;
+    let exit = bench.ended_on(&*bench.fresh().await?, live.key()).await?;
+    let code = bench.can(Capability::ExitCode).then_some(42);
+    ensure!(exit.code == code, "it ended with 42, and is told to have ended with {:?}", exit.code);
+    ensure!(!exit.asked, "nobody asked it to end: {exit:?}");
+    Ok(())
+}
+
+async fn complete(bench: &Bench) -> Verdict {
+    let first = bench.fresh().await?;
+    let mut lives = Vec::new();
+    for _ in 0..MANY {
+        lives.push(bench.start_on(&*first, bench.spec()).await?);
+    }
+    for live in lives.iter().step_by(2) {
+        live.probe.end(Order::Exit { code: 0 }).await?;
+        bench.gone(&live.probe).await?;
+    }
+    drop(first);
+    let second = bench.fresh().await?;
+    for (number, live) in lives.iter().enumerate() {
+        if number % 2 == 0 {
+            bench.ended_on(&*second, live.key()).await?;
+        } else {
+            let state = bench.status_on(&*second, live.key()).await?.map(|status| status.state);
+            ensure!(state == Some(InstanceState::Running), "runner {} runs, and is {state:?}", live.key());
+        }
+    }
+    let seen = second.observe(&bench.cluster).await?.len();
+    ensure!(seen == MANY, "there are {MANY} instances, and {seen} are told of");
+    Ok(())
+}
+
+async fn other_cluster(bench: &Bench) -> Verdict {
+    let live = bench.start().await?;
+    let other = format!("{}-x", bench.cluster).parse();
+    let other = other.map_err(|error: ftl_core::name::NameError| Flaw::broken(error.to_string()))?;
+    let seen = bench.platform.observe(&other).await?;
+    ensure!(seen.is_empty(), "another cluster sees {} instances of ours", seen.len());
+    let same_key = InstanceRef::new(other.clone(), live.key(), live.instance.native.clone());
+    bench.platform.stop_instance(&same_key, std::time::Duration::ZERO).await?;
+    bench.platform.remove_instance(&same_key, RemoveOptions::forced()).await?;
+    bench.platform.release(&other, ReleaseOptions::with_instances()).await?;
+    bench.never("another cluster ended ours", || async { Ok(!live.probe.serves().await) }).await
+}
+
+/// What a platform that does not claim `adopt` does: its instances end with it.
+pub(super) async fn none_left(bench: &Bench) -> Verdict {
+    let first = bench.fresh().await?;
+    let live = bench.start_on(&*first, bench.spec()).await?;
+    drop(first);
+    bench.gone(&live.probe).await?;
+    let second = bench.fresh().await?;
+    let seen = bench.status_on(&*second, live.key()).await?;
+    ensure!(seen.is_none(), "without `adopt`, a new value tells of what an old one made: {seen:?}");
+    Ok(())
+}

@@ -1,0 +1,104 @@
+//! Whether the engine really starts something: engines were seen that answer, and start nothing.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, StartContainerOptions, WaitContainerOptionsBuilder,
+};
+use ftl_core::platform::{ErrorKind, Health, PlatformError};
+use futures_util::StreamExt;
+
+use crate::backend::Backend;
+use crate::container;
+use crate::create::discard;
+use crate::error::Doing;
+use crate::marks::{self, Labels};
+
+/// How long a program may take that says its version.
+const RUN_TIME: Duration = Duration::from_secs(20);
+/// What the canary is asked. How it answers does not matter, but that it ends.
+const QUESTION: &str = "--version";
+
+impl Backend {
+    pub(crate) async fn ping(&self) -> Health {
+        match self.engine.ping().await {
+            Ok(()) => Health::Ok,
+            Err(error) => Health::Down { why: with_hint(error) },
+        }
+    }
+
+    /// Starts the runner's program in a container, reads its exit, and removes it.
+    pub(crate) async fn canary(&self) -> Health {
+        match self.try_canary().await {
+            Ok(()) => Health::Ok,
+            Err(error) => match self.ping().await {
+                Health::Ok => Health::Degraded { why: format!("it answers, and yet {}", with_hint(error)) },
+                down => down,
+            },
+        }
+    }
+
+    async fn try_canary(&self) -> Result<(), PlatformError> {
+        let program =
+            self.images.any().map_or_else(std::env::current_exe, Ok::<PathBuf, _>).map_err(|error| {
+                PlatformError::new(ErrorKind::Internal, "this program does not know where it is")
+                    .with_source(error)
+            })?;
+        let image = self.images.ensure(&self.engine, &program).await?;
+        let body = ContainerCreateBody {
+            image: Some(image),
+            cmd: Some(vec![QUESTION.to_owned()]),
+            labels: Some(Labels::from(
+                [marks::MANAGED_BY, marks::CANARY].map(|label| (label.to_owned(), marks::US.to_owned())),
+            )),
+            host_config: Some(HostConfig {
+                network_mode: Some("none".to_owned()),
+                ..container::hardened(&self.options)
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let options = CreateContainerOptionsBuilder::new().name(&name()).build();
+        let create = |client: Docker| {
+            let (options, body) = (Some(options.clone()), body.clone());
+            async move { client.create_container(options, body).await }
+        };
+        let id = self.engine.change("create a canary", create).await?.id;
+        let ran = self.run(&id).await;
+        // In any case: it is nobody's instance, and nobody else removes it.
+        discard(&self.engine, &id).await?;
+        ran
+    }
+
+    async fn run(&self, id: &str) -> Result<(), PlatformError> {
+        let start =
+            |client: Docker| async move { client.start_container(id, None::<StartContainerOptions>).await };
+        self.engine.call("start a canary", Doing::Changing, self.engine.timings.start, start).await?;
+        let wait = |client: Docker| async move {
+            let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
+            match client.wait_container(id, Some(options)).next().await {
+                // The driver takes every code but 0 for an error.
+                None | Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(()),
+                Some(Err(error)) => Err(error),
+            }
+        };
+        self.engine.call("see a canary end", Doing::Reading, RUN_TIME, wait).await
+    }
+}
+
+/// A name that no other canary has.
+fn name() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!("ftl-canary-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn with_hint(error: PlatformError) -> String {
+    match error.hint {
+        Some(hint) => format!("{}; {hint}", error.message),
+        None => error.message,
+    }
+}

@@ -1,0 +1,19 @@
+//! The contract of a platform, held against a real engine, and against engines that misbehave.
+//!
+//! `bench` is what every test stands on, `program` what runs in the containers.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod bench;
+mod ends;
+mod hardened;
+mod life;
+mod outage;
+mod output;
+mod program;
+mod shared;

@@ -1,0 +1,331 @@
+//! Engines that are away, too old, silent, or cut the connection: a small one that does only that, and a proxy before
+//! the real one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ftl_core::Secret;
+use ftl_core::key::{Epoch, RunnerKey};
+use ftl_core::platform::{
+    Capability, Effect, ErrorKind, Health, InstanceRef, InstanceSpec, InstanceState, Platform, Probe,
+    RemoveOptions,
+};
+use ftl_platform_docker::{Docker, Options};
+use futures_util::StreamExt;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{Instant, timeout};
+
+use crate::bench::{WAIT, bench, options, program};
+
+/// What a request is met with.
+#[derive(Clone, Copy)]
+enum Fate {
+    /// A status and a body.
+    Answer(u16, &'static str),
+    /// No answer, for ever.
+    Silence,
+    /// The connection is cut before anything is answered.
+    Cut,
+    /// The real engine gets it.
+    Pass,
+    /// The real engine gets it, and its answer is lost.
+    LoseAnswer,
+}
+
+/// An engine that meets each request, by its first line, with the fate that is chosen for it.
+struct Fake {
+    directory: TempDir,
+}
+
+impl Fake {
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("engine.sock")
+    }
+
+    fn start(fate: impl Fn(&str) -> Fate + Send + Sync + 'static) -> Self {
+        let fake = Self { directory: tempfile::tempdir().unwrap() };
+        let listener = UnixListener::bind(fake.socket()).unwrap();
+        let fate = Arc::new(fate);
+        // Ends with the test's runtime.
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                tokio::spawn(meet(connection, fate.clone()));
+            }
+        });
+        fake
+    }
+
+    fn docker(&self) -> Docker {
+        Docker::new(self.options())
+    }
+
+    fn options(&self) -> Options {
+        let mut options = options();
+        options.host = Some(format!("unix://{}", self.socket().display()));
+        options.timings.read = Duration::from_millis(500);
+        options.timings.change = Duration::from_millis(500);
+        options.timings.silence = Duration::from_millis(300);
+        options
+    }
+}
+
+/// The driver opens a connection for each request.
+async fn meet(mut connection: UnixStream, fate: Arc<impl Fn(&str) -> Fate>) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match connection.read(&mut byte).await {
+            Ok(1) => head.push(byte[0]),
+            _ => return,
+        }
+    }
+    let text = String::from_utf8_lossy(&head).into_owned();
+    let fate = fate(text.lines().next().unwrap_or_default());
+    match fate {
+        Fate::Answer(status, body) => {
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            );
+            let _ = connection.write_all(answer.as_bytes()).await;
+        }
+        Fate::Silence => std::future::pending().await,
+        Fate::Cut => {}
+        Fate::Pass | Fate::LoseAnswer => {
+            let mut engine = UnixStream::connect("/var/run/docker.sock").await.unwrap();
+            engine.write_all(&head).await.unwrap();
+            if matches!(fate, Fate::Pass) {
+                let _ = copy_bidirectional(&mut connection, &mut engine).await;
+                return;
+            }
+            // All of the request, and nothing of the answer: the engine's first byte says that it is done.
+            let (mut from, mut to) = connection.split();
+            let (mut answer, mut request) = engine.split();
+            tokio::select! {
+                _ = tokio::io::copy(&mut from, &mut request) => {}
+                _ = answer.read(&mut byte) => {}
+            }
+            let _ = to.shutdown().await;
+        }
+    }
+}
+
+/// A small engine of the oldest version that will do; everything else meets this fate.
+fn young(otherwise: Fate) -> impl Fn(&str) -> Fate {
+    move |request| {
+        if request.contains("/version") {
+            Fate::Answer(200, r#"{"ApiVersion":"1.41","Version":"20.10"}"#)
+        } else if request.contains("/info") {
+            Fate::Answer(200, r#"{"OperatingSystem":"nothing"}"#)
+        } else {
+            otherwise
+        }
+    }
+}
+
+fn spec(key: u64) -> InstanceSpec {
+    let source = ftl_core::platform::ProgramSource::Binary { path: program(), args: vec![] };
+    let (cluster, language) = ("c".parse().unwrap(), "rust".parse().unwrap());
+    InstanceSpec::new(cluster, RunnerKey(key), language, Epoch(1), vec![source], Secret::new(*b"x"))
+}
+
+#[tokio::test]
+async fn an_engine_that_is_away_is_no_empty_one() {
+    let mut options = options();
+    options.host = Some("unix:///nowhere/docker.sock".into());
+    let docker = Docker::new(options);
+    assert!(docker.describe().can(Capability::Adopt), "constant, without an engine");
+    let cluster = "c".parse().unwrap();
+    let error = docker.observe(&cluster).await.unwrap_err();
+    assert_eq!((error.kind, error.effect), (ErrorKind::Unavailable, Effect::None));
+    assert!(error.message.contains("no docker engine: there is no socket /nowhere/docker.sock"), "{error}");
+    assert!(error.message.contains("the option `docker-host`"), "{error}");
+    let error = docker.create_instance(&spec(1)).await.unwrap_err();
+    assert_eq!((error.kind, error.effect), (ErrorKind::Unavailable, Effect::None));
+    let Health::Down { why } = docker.probe(Probe::Ping).await.unwrap() else { panic!() };
+    assert!(why.contains("DOCKER_HOST"), "says what to do: {why}");
+}
+
+#[tokio::test]
+async fn an_engine_that_ended_is_told_from_one_that_never_was() {
+    let fake = Fake { directory: tempfile::tempdir().unwrap() };
+    drop(UnixListener::bind(fake.socket()).unwrap());
+    let error = fake.docker().observe(&"c".parse().unwrap()).await.unwrap_err();
+    assert!(error.message.contains("has ended and left its socket"), "{error}");
+}
+
+#[tokio::test]
+async fn an_engine_that_is_too_old_is_refused() {
+    let fake = Fake::start(|_| Fate::Answer(200, r#"{"ApiVersion":"1.40","Version":"19.03.8"}"#));
+    let error = fake.docker().observe(&"c".parse().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unsupported);
+    assert!(error.message.contains("version 19.03.8 speaks API 1.40, and 1.41 is needed"), "{error}");
+}
+
+#[tokio::test]
+async fn what_never_came_back_may_have_happened() {
+    let fake = Fake::start(young(Fate::Silence));
+    let (docker, cluster) = (fake.docker(), "c".parse().unwrap());
+    let error = docker.observe(&cluster).await.unwrap_err();
+    assert_eq!((error.kind, error.effect), (ErrorKind::Timeout, Effect::None), "it only looks");
+    assert!(matches!(docker.probe(Probe::Ping).await.unwrap(), Health::Down { .. }));
+
+    let image = bench_image();
+    for (fate, kind) in [(Fate::Silence, ErrorKind::Timeout), (Fate::Cut, ErrorKind::Unavailable)] {
+        let fake = Fake::start(move |request| match request {
+            request if request.starts_with("GET /containers/json") => Fate::Answer(200, "[]"),
+            request if request.starts_with("GET /networks") => Fate::Answer(
+                200,
+                r#"[{"Name":"ftl-c","Id":"n","Labels":{"ftl.managed-by":"ftl","ftl.cluster":"c"}}]"#,
+            ),
+            request if request.starts_with("POST /containers/create") => fate,
+            request => young(Fate::Answer(404, "{}"))(request),
+        });
+        let mut spec = spec(1);
+        spec.program = vec![image.clone()];
+        let error = fake.docker().create_instance(&spec).await.unwrap_err();
+        assert_eq!((error.kind, error.effect), (kind, Effect::Unknown), "{error}");
+    }
+}
+
+fn bench_image() -> ftl_core::platform::ProgramSource {
+    ftl_core::platform::ProgramSource::Binary { path: program(), args: vec![] }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_is_told_as_such() {
+    let fake = Fake::start(|request| match request {
+        request if request.starts_with("GET /images/") => Fate::Answer(404, r#"{"message":"no such image"}"#),
+        request if request.starts_with("POST /images/load") => {
+            Fate::Answer(500, r#"{"message":"write /var/lib/docker/tmp/x: no space left on device"}"#)
+        }
+        request => young(Fate::Answer(404, "{}"))(request),
+    });
+    let mut cluster = ftl_core::platform::ClusterSpec::new("c".parse().unwrap(), Epoch(1), vec![]);
+    cluster.programs = vec![bench_image()];
+    let error = fake.docker().prepare(&cluster).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Exhausted);
+    assert!(error.hint.unwrap().contains("disk is full"));
+}
+
+#[tokio::test]
+async fn a_watch_of_a_frozen_engine_ends() {
+    let frozen = Arc::new(AtomicBool::new(false));
+    let fake = Fake::start({
+        let frozen = frozen.clone();
+        move |request| match request {
+            request if request.contains("/_ping") && !frozen.load(Ordering::SeqCst) => {
+                Fate::Answer(200, "OK")
+            }
+            request => young(Fate::Silence)(request),
+        }
+    });
+    let mut watch = fake.docker().watch(&"c".parse().unwrap()).await.unwrap();
+    use ftl_core::platform::Wake;
+    assert_eq!(watch.next().await, Some(Wake::Subscribed));
+    assert_eq!(watch.next().await, Some(Wake::Alive));
+    frozen.store(true, Ordering::SeqCst);
+    let end = async { while watch.next().await.is_some() {} };
+    timeout(WAIT, end).await.unwrap();
+}
+
+/// A proxy before the real engine that does this to the first requests that contain a text.
+fn proxy(fate: Fate, text: &'static str) -> Fake {
+    let done = AtomicBool::new(false);
+    Fake::start(
+        move |request| {
+            if request.contains(text) && !done.swap(true, Ordering::SeqCst) { fate } else { Fate::Pass }
+        },
+    )
+}
+
+#[tokio::test]
+async fn whatever_is_lost_on_the_way_one_instance_runs_in_the_end() {
+    for text in ["POST /containers/create", "/archive", "/start"] {
+        for fate in [Fate::Cut, Fate::LoseAnswer] {
+            bench(async |bench| {
+                bench.prepare().await;
+                let fake = proxy(fate, text);
+                let mut options = fake.options();
+                options.timings = ftl_platform_docker::Timings::default();
+                let docker = Docker::new(options);
+                let spec = bench.spec(1, "term stay");
+                let lost = docker.create_instance(&spec).await.unwrap_err();
+                assert_eq!(lost.effect, Effect::Unknown, "{text}: {lost}");
+                let created = docker.create_instance(&spec).await.unwrap();
+                assert_eq!(bench.status(1).await.unwrap().state, InstanceState::Running, "{text}");
+                bench.line(&created.instance, "ready").await;
+                assert_eq!(bench.docker.observe(&bench.cluster).await.unwrap().len(), 1);
+                bench.docker.remove_instance(&created.instance, RemoveOptions::forced()).await.unwrap();
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_stop_or_removal_is_repeated_without_harm() {
+    bench(async |bench| {
+        bench.prepare().await;
+        let instance = bench.create(1, "term stay").await;
+        bench.line(&instance, "ready").await;
+        let lossy = |text| {
+            let fake = proxy(Fate::LoseAnswer, text);
+            let mut options = fake.options();
+            options.timings = ftl_platform_docker::Timings::default();
+            (Docker::new(options), fake)
+        };
+        let (docker, _fake) = lossy("/kill");
+        let lost = docker.stop_instance(&instance, Duration::ZERO).await.unwrap_err();
+        assert_eq!(lost.effect, Effect::Unknown);
+        docker.stop_instance(&instance, Duration::ZERO).await.unwrap();
+        assert!(bench.end_of(1).await.asked);
+        let (docker, _fake) = lossy("DELETE /containers");
+        let lost = docker.remove_instance(&instance, RemoveOptions::default()).await.unwrap_err();
+        assert_eq!(lost.effect, Effect::Unknown);
+        docker.remove_instance(&instance, RemoveOptions::default()).await.unwrap();
+        assert_eq!(bench.status(1).await, None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_engine_that_comes_back_is_used_again() {
+    bench(async |bench| {
+        bench.prepare().await;
+        let fake = Fake::start(|_| Fate::Pass);
+        let mut options = fake.options();
+        options.timings.read = Duration::from_secs(10);
+        let docker = Docker::new(options);
+        assert_eq!(docker.observe(&bench.cluster).await.unwrap(), []);
+        let (socket, away) = (fake.socket(), fake.directory.path().join("away.sock"));
+        std::fs::rename(&socket, &away).unwrap();
+        let error = docker.observe(&bench.cluster).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable);
+        assert!(error.message.contains("there is no socket"), "{error}");
+        std::fs::rename(&away, &socket).unwrap();
+        assert_eq!(docker.observe(&bench.cluster).await.unwrap(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dropped_create_is_carried_out() {
+    bench(async |bench| {
+        bench.prepare().await;
+        let spec = bench.spec(1, "term stay");
+        assert!(timeout(Duration::from_millis(5), bench.docker.create_instance(&spec)).await.is_err());
+        let until = Instant::now() + WAIT;
+        while bench.status(1).await.is_none_or(|status| status.state != InstanceState::Running) {
+            assert!(Instant::now() < until);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let instance = InstanceRef::new(bench.cluster.clone(), spec.runner, "");
+        bench.docker.remove_instance(&instance, RemoveOptions::forced()).await.unwrap();
+    })
+    .await;
+}

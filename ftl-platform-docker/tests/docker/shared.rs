@@ -1,0 +1,158 @@
+//! What instances share: image, network, access, and what a cluster leaves.
+
+use std::collections::HashMap;
+
+use bollard::models::NetworkCreateRequest;
+use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptionsBuilder};
+use ftl_core::platform::{ErrorKind, Health, Platform, PlatformExt, Probe, ReleaseOptions};
+use ftl_platform_docker::Docker;
+use futures_util::future::join_all;
+
+use crate::bench::{Bench, bench, options};
+
+async fn make_network(bench: &Bench, name: &str) -> String {
+    let request = NetworkCreateRequest { name: name.into(), ..NetworkCreateRequest::default() };
+    bench.raw.create_network(request).await.unwrap().id
+}
+
+async fn networks(bench: &Bench, name: &str) -> usize {
+    let filters = HashMap::from([("name", vec![name.to_owned()])]);
+    let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
+    let found = bench.raw.list_networks(Some(options)).await.unwrap();
+    found.iter().filter(|network| network.name.as_deref() == Some(name)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_prepare_there_is_one_network() {
+    bench(async |bench| {
+        let others: Vec<_> = (0..4).map(|_| Docker::new(options())).collect();
+        let spec = bench.cluster_spec();
+        let access: Vec<_> = join_all(others.iter().map(|docker| docker.prepare(&spec))).await;
+        let name = format!("ftl-{}", bench.cluster);
+        assert_eq!(networks(bench, &name).await, 1);
+        let access: Vec<_> = access.into_iter().map(Result::unwrap).collect();
+        assert!(access.iter().all(|each| *each == access[0]), "{access:?}");
+        assert_eq!(bench.prepare().await, access[0]);
+        // The Controller can listen there: the gateway is an address of this machine.
+        let listen = access[0].listen[0];
+        assert_eq!(access[0].controllers, [format!("tcp:{listen}")]);
+        assert_eq!(listen.port(), 4711);
+        drop(std::net::TcpListener::bind((listen.ip(), 0)).unwrap());
+
+        let left = bench.docker.leftovers().await.unwrap();
+        let mine = left.iter().find(|left| left.cluster == bench.cluster).unwrap();
+        assert_eq!((mine.owner.as_deref(), &mine.networks), (Some("here:/tmp/nowhere"), &vec![name]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_network_of_somebody_else_is_left_alone() {
+    bench(async |bench| {
+        let name = format!("ftl-{}", bench.cluster);
+        let id = make_network(bench, &name).await;
+        let refused = bench.docker.prepare(&bench.cluster_spec()).await;
+        let create = bench.docker.create_runner(&bench.spec(1, "exit 0")).await;
+        let swept = bench.docker.sweep(&bench.cluster).await;
+        let still_there = bench.raw.inspect_network(&id, None::<InspectNetworkOptions>).await;
+        bench.raw.remove_network(&id).await.unwrap();
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Conflict);
+        assert!(refused.message.contains(&name), "{refused}");
+        assert_eq!(create.unwrap_err().kind, ErrorKind::Conflict);
+        assert_eq!(swept.unwrap().removed, Vec::<String>::new());
+        still_there.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn networks_are_joined_and_never_made() {
+    bench(async |bench| {
+        bench.prepare().await;
+        let name = format!("shop-{}", bench.cluster);
+        let mut spec = bench.spec(1, "show /proc/net/dev; term stay");
+        spec.needs.networks = vec![name.parse().unwrap()];
+        let missing = bench.docker.create_runner(&spec).await.unwrap_err();
+        assert_eq!(missing.kind, ErrorKind::Missing);
+        assert!(missing.message.contains(&name), "{missing}");
+        assert_eq!(networks(bench, &name).await, 0);
+        assert_eq!(bench.docker.observe(&bench.cluster).await.unwrap(), []);
+
+        let id = make_network(bench, &name).await;
+        let created = bench.docker.create_runner(&spec).await;
+        let joined = match &created {
+            Ok(created) => {
+                bench.inspect(&created.instance.native).await["NetworkSettings"]["Networks"].clone()
+            }
+            Err(_) => serde_json::Value::Null,
+        };
+        let swept = bench.docker.sweep(&bench.cluster).await;
+        let still_there = bench.raw.inspect_network(&id, None::<InspectNetworkOptions>).await;
+        bench.raw.remove_network(&id).await.unwrap();
+        created.unwrap();
+        let joined: Vec<_> = joined.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(joined, [format!("ftl-{}", bench.cluster), name]);
+        assert_eq!(swept.unwrap().left, Vec::<String>::new());
+        still_there.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_network_that_was_removed_is_missed_in_words() {
+    bench(async |bench| {
+        bench.prepare().await;
+        let released = bench.docker.release(&bench.cluster, ReleaseOptions::default()).await.unwrap();
+        assert_eq!(released.removed, [format!("network ftl-{}", bench.cluster)]);
+        let missing = bench.docker.create_runner(&bench.spec(1, "exit 0")).await.unwrap_err();
+        assert_eq!(missing.kind, ErrorKind::Missing);
+        bench.prepare().await;
+        bench.create(1, "exit 0").await;
+        bench.end_of(1).await;
+        let kept = bench.docker.release(&bench.cluster, ReleaseOptions::default()).await.unwrap();
+        assert!(kept.removed.is_empty() && kept.left[0].contains("1 containers need it"), "{kept:?}");
+        let all = bench.docker.release(&bench.cluster, ReleaseOptions::with_instances()).await.unwrap();
+        assert_eq!((all.removed.len(), all.left.len()), (2, 0), "{all:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_canary_sings_and_leaves_nothing() {
+    bench(async |bench| {
+        bench.prepare().await;
+        assert_eq!(bench.docker.probe(Probe::Canary).await.unwrap(), Health::Ok);
+        let filters = HashMap::from([("label", vec!["ftl.canary".to_owned()])]);
+        let options = bollard::query_parameters::ListContainersOptionsBuilder::new()
+            .all(true)
+            .filters(&filters)
+            .build();
+        assert_eq!(bench.raw.list_containers(Some(options)).await.unwrap().len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn images_that_are_used_are_not_offered_for_removal() {
+    bench(async |bench| {
+        bench.prepare().await;
+        let instance = bench.create(1, "sleep 600").await;
+        let image = bench.inspect(&instance.native).await["Config"]["Image"].as_str().unwrap().to_owned();
+        assert!(image.starts_with("ftl-runner:"), "{image}");
+        assert!(!bench.docker.unused_images().await.unwrap().contains(&image));
+        assert!(
+            bench
+                .raw
+                .inspect_image(&image)
+                .await
+                .unwrap()
+                .config
+                .unwrap()
+                .labels
+                .unwrap()
+                .contains_key("ftl.image.hash")
+        );
+    })
+    .await;
+}
