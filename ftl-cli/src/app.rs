@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use ftl_core::name::{ModuleName, PlatformName, TargetTriple, VerbRef};
+use ftl_core::name::{ClusterId, ModuleName, PlatformName, TargetTriple, VerbRef};
 
 use crate::endpoint::EndpointArgs;
 use crate::error::CliError;
@@ -199,6 +199,21 @@ pub(crate) enum PlatformCommand {
         after_help = "Exit codes: 0 all is proven · 1 a promise is broken · 3 something could not be proven"
     )]
     Verify(VerifyArgs),
+    /// List what clusters left on a platform, and images that nothing uses; remove it with --yes
+    Sweep(SweepArgs),
+}
+
+/// `ftl platform sweep`
+#[derive(Debug, clap::Args)]
+pub(crate) struct SweepArgs {
+    /// Which platform: docker
+    pub(crate) name: PlatformName,
+    /// Only this cluster, dead or not
+    #[arg(long)]
+    pub(crate) cluster: Option<ClusterId>,
+    /// Remove it
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 /// `ftl platform verify`

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ftl_client::Client;
@@ -20,9 +20,9 @@ use crate::logging::{FILE_VARIABLE, LEVEL_VARIABLE};
 /// The platform that every Controller has.
 const LOCAL: &str = "local";
 /// Its counterpart in containers.
-const DOCKER: &str = "docker";
+pub(crate) const DOCKER: &str = "docker";
 /// Names the engine, before `DOCKER_HOST` and Docker's own contexts.
-const DOCKER_HOST_VARIABLE: &str = "FTL_DOCKER_HOST";
+pub(crate) const DOCKER_HOST_VARIABLE: &str = "FTL_DOCKER_HOST";
 /// Names the address at which containers reach this machine, where it does not follow from the engine.
 const ADVERTISE_VARIABLE: &str = "FTL_DOCKER_ADVERTISE";
 /// Where the instances of the local platform have their directories, below the data directory.
@@ -119,23 +119,37 @@ pub(crate) async fn end_instances(data: &Path) -> Result<Vec<PlatformEnded>, Cli
     ended.map_err(|error| CliError::failed("nothing was ended").because(error))
 }
 
+/// The mode of the local platform, with this binary as the shim.
+pub(crate) fn local_mode(instances: Instances) -> Result<Mode, CliError> {
+    Ok(match instances {
+        Instances::Tied => Mode::Tied,
+        Instances::Detached => Mode::Detached { program: this_program()?, args: vec!["shim".to_owned()] },
+    })
+}
+
+/// Where this binary is.
+pub(crate) fn this_program() -> Result<PathBuf, CliError> {
+    std::env::current_exe()
+        .map_err(|error| CliError::failed("this program does not know where it is").because(error))
+}
+
 /// The platforms that this binary knows, and itself as the Runner's program.
 fn options(data: &Path, instances: Instances) -> Result<Options, CliError> {
-    let program = std::env::current_exe()
-        .map_err(|error| CliError::failed("this program does not know where it is").because(error))?;
-    let mode = match instances {
-        Instances::Tied => Mode::Tied,
-        Instances::Detached => Mode::Detached { program: program.clone(), args: vec!["shim".to_owned()] },
-    };
     let directory = data.join(INSTANCES);
     let name = LOCAL.parse().map_err(|error| CliError::failed("the platform has no name").because(error))?;
-    let local = ftl_platform_local::Options::new(name, directory.clone(), target()?).with_mode(mode);
+    let local = ftl_platform_local::Options::new(name, directory.clone(), target()?);
+    let local = local.with_mode(local_mode(instances)?);
     let local = Local::new(local).map_err(|error| {
         CliError::failed(format!("the local platform cannot use {}", directory.display())).because(error)
     })?;
-    let runner = ProgramSource::Binary { path: program, args: vec!["runner".to_owned()] };
-    let options = Options::new(data).with_platform(Arc::new(local)).with_platform(Arc::new(docker()?));
-    Ok(options.with_runner(runner))
+    let runner = ProgramSource::Binary { path: this_program()?, args: vec!["runner".to_owned()] };
+    let mut options = Options::new(data)
+        .with_platform(Arc::new(local))
+        .with_platform(Arc::new(docker()?))
+        .with_runner(runner);
+    let data = data.canonicalize().unwrap_or_else(|_| data.to_owned());
+    options.owner = format!("{}:{}", host_name(), data.display());
+    Ok(options)
 }
 
 /// Containers, on the engine that is found; it need not be there before something is to run on it.
@@ -145,6 +159,11 @@ pub(crate) fn docker() -> Result<Docker, CliError> {
     options.host = std::env::var(DOCKER_HOST_VARIABLE).ok();
     options.advertise = std::env::var(ADVERTISE_VARIABLE).ok();
     Ok(Docker::new(options))
+}
+
+/// The name of this machine, as its kernel has it.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn remove_all_in(directory: &Path) -> std::io::Result<()> {

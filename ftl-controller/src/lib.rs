@@ -51,6 +51,7 @@ mod runners;
 mod service;
 mod status;
 
+pub use data::in_use;
 pub use ending::{PlatformEnded, end_instances, keeps_state};
 pub use error::ServiceError;
 pub use handle::Handle;

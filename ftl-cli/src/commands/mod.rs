@@ -12,6 +12,7 @@ mod runner;
 mod schema;
 mod serve;
 mod shim;
+mod sweep;
 
 use std::future::Future;
 
@@ -46,6 +47,7 @@ pub(crate) fn run(app: App, output: Output) -> Result<Exit, CliError> {
         Command::Schema(args) => block_on(schema::run(args, endpoint.client()?, output))?,
         Command::Platform(PlatformCommand::List) => block_on(platform::list(output))?,
         Command::Platform(PlatformCommand::Verify(args)) => block_on(platform::verify(args, output))?,
+        Command::Platform(PlatformCommand::Sweep(args)) => block_on(sweep::run(args, output))?,
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             output.result(
