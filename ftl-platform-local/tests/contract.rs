@@ -546,3 +546,28 @@ async fn a_tied_platform_wakes_nobody() {
     let refused = bench.local.watch(&cluster()).await.err().unwrap();
     assert_eq!(refused.kind, ErrorKind::Unsupported);
 }
+
+#[tokio::test]
+async fn what_was_half_made_or_half_removed_is_removed_by_the_next_start() {
+    let mut bench = Bench::new(detached());
+    let instances = bench.instances();
+    let folder = |name: &str, age: u64| {
+        let path = instances.join(name);
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("boot.json"), "secret").unwrap();
+        let changed = std::time::SystemTime::now() - Duration::from_secs(age);
+        std::fs::File::open(&path).unwrap().set_modified(changed).unwrap();
+        path
+    };
+    let left = [folder(".new-1", 3600), folder(".gone-2", 0)];
+    let in_the_making = folder(".new-3", 0);
+    adopt(&mut bench);
+    assert!(left.iter().all(|path| !path.exists()));
+    assert!(in_the_making.exists(), "another process may be at it");
+    std::fs::remove_dir_all(in_the_making).unwrap();
+    // What the machine had no time to write goes with its cluster.
+    let unmarked = folder("c-9", 0);
+    assert!(bench.local.observe(&cluster()).await.unwrap().is_empty());
+    bench.local.release(&cluster(), ReleaseOptions::with_instances()).await.unwrap();
+    assert!(!unmarked.exists());
+}

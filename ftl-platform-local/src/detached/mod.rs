@@ -39,6 +39,8 @@ use crate::program::write_boot;
 const NEW: &str = ".new-";
 /// … and of one that is being removed.
 const GONE: &str = ".gone-";
+/// A directory that has been in the making for so long is made no more: it takes milliseconds.
+const MAKING_MAX: Duration = Duration::from_secs(60);
 /// How long a creation waits for whoever is at work on the same instance: a shim begins within milliseconds.
 const BEGIN_WAIT: Duration = Duration::from_secs(2);
 /// How often a creation looks whether the instance is begun, and a removal whether it is over.
@@ -208,15 +210,14 @@ impl Root {
         PlatformError::new(kind, message).with_source(error)
     }
 
-    /// Removes what was half made or half removed when a process ended.
+    /// Removes what was half made or half removed when a process ended. What cannot be removed now, a later start may.
     fn sweep(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
-            let name = entry.file_name();
-            let left = name.to_str().is_some_and(|name| name.starts_with(NEW) || name.starts_with(GONE));
-            // One that somebody is making is locked.
-            if left && !matches!(Place::new(entry.path()).take_lock(), Ok(None)) {
-                remove_all(&entry.path())?;
+            let (name, path) = (entry.file_name(), entry.path());
+            let begins = |with: &str| name.as_encoded_bytes().starts_with(with.as_bytes());
+            if begins(GONE) || (begins(NEW) && age(&entry).is_some_and(|age| age > MAKING_MAX)) {
+                let _ = remove_all(&path);
             }
         }
         Ok(())
@@ -374,6 +375,11 @@ impl Root {
             Ok(()) => remove_all(&gone),
         }
     }
+}
+
+/// How long ago a directory was changed; `None` when it is gone, or is said to be of the future.
+fn age(entry: &fs::DirEntry) -> Option<Duration> {
+    entry.metadata().ok()?.modified().ok()?.elapsed().ok()
 }
 
 fn remove_all(directory: &Path) -> io::Result<()> {
