@@ -80,7 +80,8 @@ fn replace_under_load(sandbox: &Sandbox, serve: &Running, signal: Signal) -> Run
         *next.lock().unwrap() = Some(sandbox.serve_again("data", serve));
     });
     nothing_is_lost_or_doubled(&tally, &file);
-    assert!(tally.may_have_run.len() <= LANES, "only what was under way: {:?}", tally.may_have_run);
+    // What was under way, and for each lane one more that a process on its way out still let in.
+    assert!(tally.may_have_run.len() <= 2 * LANES, "too many: {:?}", tally.may_have_run);
     next.into_inner().unwrap().unwrap()
 }
 
@@ -226,11 +227,16 @@ fn down_ends_everything_and_the_next_start_begins_anew() {
     let before = processes(&serve);
     let _ = serve.end(Signal::TERM).expect(0);
 
-    let ended = sandbox.run(&down).expect(0).json();
-    assert_eq!(ended["platforms"][0]["ended"], REPLICAS, "{ended}");
+    // Other platforms may be there, with nothing to end.
+    let ended = || {
+        let said = sandbox.run(&down).expect(0).json();
+        let mut platforms = said["platforms"].as_array().unwrap().iter();
+        platforms.find(|platform| platform["platform"] == "local").unwrap()["ended"].clone()
+    };
+    assert_eq!(ended(), REPLICAS);
     let all: BTreeSet<Process> = before.iter().flat_map(|(runner, code)| [*runner, *code]).collect();
     wait_for_end(&all, Duration::from_secs(1));
-    assert_eq!(sandbox.run(&down).expect(0).json()["platforms"][0]["ended"], 0);
+    assert_eq!(ended(), 0);
 
     let next = sandbox.serve("data");
     wait_until("it serves again", || counter(&sandbox, &next)["ready"] == REPLICAS);

@@ -166,8 +166,12 @@ impl Place {
         self.read("runner.json")
     }
 
-    /// Somebody asks it to end.
+    /// Somebody asks it to end. A request that cannot shorten what others asked for is not written down, so that no
+    /// number of them fills anything.
     pub(crate) fn ask(&self, grace: Duration) -> io::Result<()> {
+        if self.asked()?.into_iter().any(|earlier| earlier <= grace) {
+            return Ok(());
+        }
         let grace = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
         // One write, appended as a whole: who asks at the same time is not lost.
         private()
@@ -308,7 +312,7 @@ impl Signs {
             (true, false, _) => InstanceState::Pending,
             (false, false, true) => {
                 let mut exit = Exit::new(self.asked);
-                exit.message = Some("its shim was killed: how it ended is not known".to_owned());
+                exit.message = Some("its shim ended before it could say how it ended".to_owned());
                 InstanceState::Ended(exit)
             }
             // Half made: to be completed, unless nobody wants it any more.
