@@ -99,6 +99,9 @@ pub(crate) struct DevArgs {
     /// Where modules run that `ftl.toml` does not place
     #[arg(long, default_value = "local")]
     pub(crate) platform: PlatformName,
+    /// What the cluster is called from its first start on; a random name otherwise
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<ClusterId>,
     /// How long the modules may take to become ready
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "120")]
     pub(crate) timeout: Duration,
@@ -110,6 +113,9 @@ pub(crate) struct ServeArgs {
     /// Where the Controller keeps its state
     #[arg(long, value_name = "FOLDER")]
     pub(crate) data: Option<PathBuf>,
+    /// What the cluster is called from its first start on; a random name otherwise
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<ClusterId>,
     /// Where it answers the CLI; loopback only
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8892")]
     pub(crate) listen: std::net::SocketAddr,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ftl_client::Client;
 use ftl_controller::{Handle, Options, PlatformEnded, Service};
+use ftl_core::name::ClusterId;
 use ftl_core::platform::ProgramSource;
 use ftl_platform_docker::Docker;
 use ftl_platform_local::{Local, Mode};
@@ -45,8 +46,10 @@ pub(crate) struct Serving {
 }
 
 /// Where a Controller listens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Listen {
+    /// What the cluster is called, if it is new.
+    pub(crate) cluster: Option<ClusterId>,
     /// For the CLI.
     pub(crate) admin: SocketAddr,
     /// Whether a free port will do when that one is taken.
@@ -61,6 +64,7 @@ impl Serving {
         let mut options = options(data, instances)?.with_admin(listen.admin);
         options.admin_fallback = listen.or_free;
         options.ingress = listen.ingress;
+        options.cluster = listen.cluster;
         options.outlived = instances == Instances::Detached;
         options.runner_env = logging_environment();
         let service = Service::open(options).await.map_err(|error| {

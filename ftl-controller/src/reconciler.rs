@@ -428,7 +428,10 @@ impl Reconciler {
         match event {
             PlatformEvent::Created { key, instance } => self.observed.on_created(key, instance, now),
             PlatformEvent::NotCreated { key, error } => {
-                tracing::warn!(runner = %key, error = &error as &dyn std::error::Error, "not created");
+                let said = self.observed.creation(key).and_then(|creation| creation.failed.as_ref());
+                if said != Some(&error.message) {
+                    tracing::warn!(runner = %key, error = &error as &dyn std::error::Error, "not created");
+                }
                 self.observed.on_create_failed(key, &error);
                 self.tell_news();
             }

@@ -81,7 +81,8 @@ impl Service {
             None => None,
         };
         let clock = Clock::start();
-        let opened = Store::open(&data.database(), None, &startup(&options, &clock)).await?;
+        let opened =
+            Store::open(&data.database(), options.cluster.as_ref(), &startup(&options, &clock)).await?;
         let cannot = |source| ServiceError::Data { path: data.artefacts(), source };
         let artefacts = Artefacts::open(data.artefacts()).await.map_err(cannot)?;
         data.sync()?;

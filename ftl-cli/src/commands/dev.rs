@@ -39,7 +39,7 @@ pub(super) async fn run(args: DevArgs, output: Output) -> Result<Exit, CliError>
     let mut requests = Requests::watch()?;
     let folder = DevFolder::make(&project.root)?;
     let admin = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), ADMIN_PORT);
-    let listen = Listen { admin, or_free: true, ingress: None };
+    let listen = Listen { cluster: args.cluster.clone(), admin, or_free: true, ingress: None };
     let mut serving = Serving::start(&folder.data, listen, Instances::Tied).await?;
     let dev = Dev { project, manifest, args, output, url: serving.url(), client: serving.client()? };
     let token = serving.handle.token_path().to_owned();

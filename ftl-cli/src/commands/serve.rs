@@ -15,7 +15,7 @@ use crate::serving::{Instances, Listen, Serving};
 pub(super) async fn run(args: ServeArgs, output: Output) -> Result<Exit, CliError> {
     let data = data_or_default(args.data)?;
     let mut requests = Requests::watch()?;
-    let listen = Listen { admin: args.listen, or_free: false, ingress: args.ingress };
+    let listen = Listen { cluster: args.cluster, admin: args.listen, or_free: false, ingress: args.ingress };
     let mut serving = Serving::start(&data, listen, Instances::Detached).await?;
     let (url, token) = (serving.url(), serving.handle.token_path().to_owned());
     let ingress = serving.handle.ingress().map(|address| format!("http://{address}"));
