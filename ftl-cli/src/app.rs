@@ -28,8 +28,10 @@ pub(crate) struct App {
 pub(crate) enum Command {
     /// Build a project, run it on this machine and serve it until ^C
     Dev(DevArgs),
-    /// Run a Controller until ^C
+    /// Run a Controller until ^C; what it started goes on, and the next one adopts it
     Serve(ServeArgs),
+    /// End everything that a Controller left running, and remove what it shared; what was deployed stays known
+    Down(DownArgs),
     /// Build the modules of a project and print what would be deployed
     Build(BuildArgs),
     /// Build the modules of a project and deploy them to a Controller
@@ -51,6 +53,12 @@ pub(crate) enum Command {
     /// Run as a Runner; platforms start this
     #[command(hide = true)]
     Runner,
+    /// Watch over a Runner that outlives its Controller; the local platform starts this
+    #[command(hide = true)]
+    Shim {
+        /// The instance's directory
+        directory: PathBuf,
+    },
     /// Run as the probe of `platform verify`; platforms start this
     #[command(hide = true)]
     Probe,
@@ -114,6 +122,14 @@ pub(crate) struct ServeArgs {
     /// Where it answers outsiders' calls of public verbs; off unless given, loopback only
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ingress: Option<std::net::SocketAddr>,
+}
+
+/// `ftl down`
+#[derive(Debug, clap::Args)]
+pub(crate) struct DownArgs {
+    /// Where the Controller kept its state
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 /// `ftl build`

@@ -53,7 +53,12 @@ impl DataDirectory {
     }
 
     pub(crate) fn database(&self) -> PathBuf {
-        self.path.join("controller.db")
+        Self::database_in(&self.path)
+    }
+
+    /// Where the database of a data directory is that nobody holds.
+    pub(crate) fn database_in(path: &Path) -> PathBuf {
+        path.join("controller.db")
     }
 
     pub(crate) fn artefacts(&self) -> PathBuf {

@@ -4,12 +4,14 @@ mod build;
 mod call;
 mod deploy;
 mod dev;
+mod down;
 mod logs;
 mod platform;
 mod ps;
 mod runner;
 mod schema;
 mod serve;
+mod shim;
 mod sweep;
 
 use std::future::Future;
@@ -36,6 +38,7 @@ pub(crate) fn run(app: App, output: Output) -> Result<Exit, CliError> {
     match app.command {
         Command::Dev(args) => block_on(dev::run(args, output))?,
         Command::Serve(args) => block_on(serve::run(args, output))?,
+        Command::Down(args) => block_on(down::run(args, output))?,
         Command::Build(args) => block_on(build::run(&args, output))?,
         Command::Deploy(args) => block_on(deploy::run(args, endpoint.client()?, output))?,
         Command::Call(args) => block_on(call::run(args, endpoint.client()?, output))?,
@@ -54,6 +57,7 @@ pub(crate) fn run(app: App, output: Output) -> Result<Exit, CliError> {
             Ok(Exit::Ok)
         }
         Command::Runner => runner::run(),
+        Command::Shim { directory } => shim::run(&directory),
         // It has been run before anything else.
         Command::Probe => Ok(Exit::Ok),
     }
