@@ -65,6 +65,15 @@ impl Engine {
         block_on(async { client().unwrap().inspect_container(id, None).await }).unwrap()
     }
 
+    /// The address of this machine in the network of a cluster.
+    #[must_use]
+    pub fn gateway(&self, cluster: &str) -> std::net::IpAddr {
+        let name = format!("ftl-{cluster}");
+        let network = block_on(async { client().unwrap().inspect_network(&name, None).await }).unwrap();
+        let config = network.ipam.unwrap().config.unwrap();
+        config[0].gateway.as_ref().unwrap().parse().unwrap()
+    }
+
     /// The volumes that there are, of everybody.
     #[must_use]
     pub fn volumes(&self) -> Vec<String> {
