@@ -33,6 +33,7 @@ impl Backend {
             return Ok(());
         }
         let mark = mark_asked(&self.engine, &found.id).await;
+        self.seen.note_asked(&found.id);
         if state == InstanceState::Pending {
             // Without the mark it would start later. With it, whoever is about to start it ends it.
             mark?;

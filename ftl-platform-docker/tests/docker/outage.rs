@@ -143,7 +143,7 @@ async fn an_engine_that_is_away_is_no_empty_one() {
     let error = docker.observe(&cluster).await.unwrap_err();
     assert_eq!((error.kind, error.effect), (ErrorKind::Unavailable, Effect::None));
     assert!(error.message.contains("no docker engine: there is no socket /nowhere/docker.sock"), "{error}");
-    assert!(error.message.contains("the option `docker-host`"), "{error}");
+    assert!(error.message.contains("(the configured host)"), "{error}");
     let error = docker.create_instance(&spec(1)).await.unwrap_err();
     assert_eq!((error.kind, error.effect), (ErrorKind::Unavailable, Effect::None));
     let Health::Down { why } = docker.probe(Probe::Ping).await.unwrap() else { panic!() };
@@ -156,6 +156,32 @@ async fn an_engine_that_ended_is_told_from_one_that_never_was() {
     drop(UnixListener::bind(fake.socket()).unwrap());
     let error = fake.docker().observe(&"c".parse().unwrap()).await.unwrap_err();
     assert!(error.message.contains("has ended and left its socket"), "{error}");
+}
+
+#[tokio::test]
+async fn who_may_not_use_an_engine_is_told_which_group_may() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65_534;
+    let fake = Fake::start(|_| Fate::Cut);
+    if chown(fake.socket(), Some(0), Some(0)).is_err() {
+        println!("skipped: only root can be somebody else");
+        return;
+    }
+    std::fs::set_permissions(fake.socket(), PermissionsExt::from_mode(0o660)).unwrap();
+    std::fs::set_permissions(fake.directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let copy = fake.directory.path().join("program");
+    std::fs::copy(program(), &copy).unwrap();
+    let said = std::process::Command::new(copy)
+        .args(crate::program::args())
+        .env(crate::program::SCRIPT, format!("probe unix://{}", fake.socket().display()))
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("no permission to use the docker engine at"), "{said}");
+    assert!(said.contains("add yourself to the group `root`"), "{said}");
 }
 
 #[tokio::test]
