@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::connect::Engine;
 use crate::container::ASKED_FILE;
+use crate::error::is_unanswered;
 use crate::image::DIRECTORY;
 use crate::marks::{self, Labels, Marks};
 use crate::{logs, state};
@@ -149,7 +150,7 @@ pub(crate) async fn asked(engine: &Engine, id: &str) -> Result<bool, PlatformErr
     match engine.read("look into a container", look).await {
         Ok(_) => Ok(true),
         // It is not there, or the container is just being removed: nobody knows.
-        Err(error) if error.kind != ErrorKind::Timeout && error.source.is_none() => Ok(false),
+        Err(error) if !is_unanswered(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -17,12 +17,13 @@ use futures_util::StreamExt;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use crate::bench::{WAIT, bench, options, program};
 
 /// What a request is met with.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Fate {
     /// A status and a body.
     Answer(u16, &'static str),
@@ -34,6 +35,8 @@ enum Fate {
     Pass,
     /// The real engine gets it, and its answer is lost.
     LoseAnswer,
+    /// The real engine gets it later: says that it waits, and waits.
+    Hold(Arc<(Notify, Notify)>),
 }
 
 /// An engine that meets each request, by its first line, with the fate that is chosen for it.
@@ -95,10 +98,14 @@ async fn meet(mut connection: UnixStream, fate: Arc<impl Fn(&str) -> Fate>) {
         }
         Fate::Silence => std::future::pending().await,
         Fate::Cut => {}
-        Fate::Pass | Fate::LoseAnswer => {
+        Fate::Pass | Fate::LoseAnswer | Fate::Hold(_) => {
+            if let Fate::Hold(hold) = &fate {
+                hold.0.notify_one();
+                hold.1.notified().await;
+            }
             let mut engine = UnixStream::connect("/var/run/docker.sock").await.unwrap();
             engine.write_all(&head).await.unwrap();
-            if matches!(fate, Fate::Pass) {
+            if !matches!(fate, Fate::LoseAnswer) {
                 let _ = copy_bidirectional(&mut connection, &mut engine).await;
                 return;
             }
@@ -122,7 +129,7 @@ fn young(otherwise: Fate) -> impl Fn(&str) -> Fate {
         } else if request.contains("/info") {
             Fate::Answer(200, r#"{"OperatingSystem":"nothing"}"#)
         } else {
-            otherwise
+            otherwise.clone()
         }
     }
 }
@@ -208,7 +215,7 @@ async fn what_never_came_back_may_have_happened() {
                 200,
                 r#"[{"Name":"ftl-c","Id":"n","Labels":{"ftl.managed-by":"ftl","ftl.cluster":"c"}}]"#,
             ),
-            request if request.starts_with("POST /containers/create") => fate,
+            request if request.starts_with("POST /containers/create") => fate.clone(),
             request => young(Fate::Answer(404, "{}"))(request),
         });
         let mut spec = spec(1);
@@ -262,11 +269,9 @@ async fn a_watch_of_a_frozen_engine_ends() {
 /// A proxy before the real engine that does this to the first requests that contain a text.
 fn proxy(fate: Fate, text: &'static str) -> Fake {
     let done = AtomicBool::new(false);
-    Fake::start(
-        move |request| {
-            if request.contains(text) && !done.swap(true, Ordering::SeqCst) { fate } else { Fate::Pass }
-        },
-    )
+    Fake::start(move |request| {
+        if request.contains(text) && !done.swap(true, Ordering::SeqCst) { fate.clone() } else { Fate::Pass }
+    })
 }
 
 #[tokio::test]
@@ -317,6 +322,36 @@ async fn a_lost_stop_or_removal_is_repeated_without_harm() {
         assert_eq!(bench.status(1).await, None);
     })
     .await;
+}
+
+#[tokio::test]
+async fn whoever_is_asked_to_end_before_the_start_does_not_run() {
+    bench(async |bench| {
+        bench.prepare().await;
+        let hold = Arc::new((Notify::new(), Notify::new()));
+        let fake = proxy(Fate::Hold(hold.clone()), "/start");
+        let mut options = fake.options();
+        options.timings = ftl_platform_docker::Timings::default();
+        let (docker, spec) = (Docker::new(options), bench.spec(1, "term stay"));
+        let stopped = async {
+            hold.0.notified().await;
+            let status = bench.status(1).await.unwrap();
+            assert_eq!(status.state, InstanceState::Pending);
+            bench.docker.stop_instance(&status.instance, Duration::ZERO).await.unwrap();
+            let InstanceState::Ended(exit) = bench.status(1).await.unwrap().state else { panic!() };
+            assert!(exit.asked && exit.never_started, "{exit:?}");
+            hold.1.notify_one();
+        };
+        let (created, ()) = tokio::join!(docker.create_instance(&spec), stopped);
+        created.unwrap();
+        assert!(bench.end_of(1).await.asked, "it was started all the same, and then ended");
+        assert!(!bench.inspect(&container(bench, 1)).await["State"]["Running"].as_bool().unwrap());
+    })
+    .await;
+}
+
+fn container(bench: &crate::bench::Bench, key: u64) -> String {
+    format!("ftl-{}-runner-{key}", bench.cluster)
 }
 
 #[tokio::test]
