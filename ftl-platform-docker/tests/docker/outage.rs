@@ -95,6 +95,8 @@ async fn meet(mut connection: UnixStream, fate: Arc<impl Fn(&str) -> Fate>) {
                 "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
             );
             let _ = connection.write_all(answer.as_bytes()).await;
+            // What was sent and not read would take the answer with it.
+            let _ = timeout(WAIT, tokio::io::copy(&mut connection, &mut tokio::io::sink())).await;
         }
         Fate::Silence => std::future::pending().await,
         Fate::Cut => {}
@@ -227,6 +229,55 @@ async fn what_never_came_back_may_have_happened() {
 
 fn bench_image() -> ftl_core::platform::ProgramSource {
     ftl_core::platform::ProgramSource::Binary { path: program(), args: vec![] }
+}
+
+#[tokio::test]
+async fn what_cannot_start_is_an_ended_instance_if_the_engine_keeps_the_reason() {
+    let engine = |state: &'static str| {
+        Fake::start(move |request| match request.split('?').next().unwrap_or_default() {
+            "GET /containers/json" => Fate::Answer(200, "[]"),
+            request if request.starts_with("GET /networks") => Fate::Answer(
+                200,
+                r#"[{"Name":"ftl-c","Id":"n","Labels":{"ftl.managed-by":"ftl","ftl.cluster":"c"}}]"#,
+            ),
+            "POST /containers/create" => Fate::Answer(201, r#"{"Id":"x","Warnings":[]}"#),
+            "PUT /containers/x/archive" => Fate::Answer(200, ""),
+            request if request.starts_with("POST /containers/x/start") => {
+                Fate::Answer(400, r#"{"message":"no such thing"}"#)
+            }
+            request if request.starts_with("GET /containers/x/json") => Fate::Answer(200, state),
+            request => young(Fate::Answer(404, ""))(request),
+        })
+    };
+    let kept = engine(r#"{"Id":"x","State":{"Status":"created","Error":"no such thing","ExitCode":127}}"#);
+    assert!(!kept.docker().create_instance(&spec(1)).await.unwrap().existed);
+    let lost = engine(r#"{"Id":"x","State":{"Status":"created","Error":"","ExitCode":0}}"#);
+    let error = lost.docker().create_instance(&spec(1)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert!(error.message.ends_with("ftl-c-runner-1: no such thing"), "{error}");
+}
+
+#[tokio::test]
+async fn a_network_that_goes_before_the_start_leaves_nothing_half_made() {
+    bench(async |bench| {
+        bench.prepare().await;
+        let hold = Arc::new((Notify::new(), Notify::new()));
+        let fake = proxy(Fate::Hold(hold.clone()), "/start");
+        let mut options = fake.options();
+        options.timings = ftl_platform_docker::Timings::default();
+        let (docker, spec) = (Docker::new(options), bench.spec(1, "term stay"));
+        let removed = async {
+            hold.0.notified().await;
+            bench.raw.remove_network(&format!("ftl-{}", bench.cluster)).await.unwrap();
+            hold.1.notify_one();
+        };
+        let (missing, ()) = tokio::join!(docker.create_instance(&spec), removed);
+        assert_eq!(missing.unwrap_err().kind, ErrorKind::Missing);
+        assert_eq!(bench.leftovers().await, Vec::<String>::new());
+        bench.prepare().await;
+        assert!(!bench.docker.create_instance(&spec).await.unwrap().existed);
+    })
+    .await;
 }
 
 #[tokio::test]
