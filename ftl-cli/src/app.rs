@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use ftl_core::name::{ModuleName, PlatformName, TargetTriple, VerbRef};
+use ftl_core::name::{ClusterId, ModuleName, PlatformName, TargetTriple, VerbRef};
 
 use crate::endpoint::EndpointArgs;
 use crate::error::CliError;
@@ -28,8 +28,10 @@ pub(crate) struct App {
 pub(crate) enum Command {
     /// Build a project, run it on this machine and serve it until ^C
     Dev(DevArgs),
-    /// Run a Controller until ^C
+    /// Run a Controller until ^C; what it started goes on, and the next one adopts it
     Serve(ServeArgs),
+    /// End everything that a Controller left running, and remove what it shared; what was deployed stays known
+    Down(DownArgs),
     /// Build the modules of a project and print what would be deployed
     Build(BuildArgs),
     /// Build the modules of a project and deploy them to a Controller
@@ -51,6 +53,12 @@ pub(crate) enum Command {
     /// Run as a Runner; platforms start this
     #[command(hide = true)]
     Runner,
+    /// Watch over a Runner that outlives its Controller; the local platform starts this
+    #[command(hide = true)]
+    Shim {
+        /// The instance's directory
+        directory: PathBuf,
+    },
     /// Run as the probe of `platform verify`; platforms start this
     #[command(hide = true)]
     Probe,
@@ -91,6 +99,9 @@ pub(crate) struct DevArgs {
     /// Where modules run that `ftl.toml` does not place
     #[arg(long, default_value = "local")]
     pub(crate) platform: PlatformName,
+    /// What the cluster is called from its first start on; a random name otherwise
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<ClusterId>,
     /// How long the modules may take to become ready
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "120")]
     pub(crate) timeout: Duration,
@@ -102,12 +113,23 @@ pub(crate) struct ServeArgs {
     /// Where the Controller keeps its state
     #[arg(long, value_name = "FOLDER")]
     pub(crate) data: Option<PathBuf>,
+    /// What the cluster is called from its first start on; a random name otherwise
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: Option<ClusterId>,
     /// Where it answers the CLI; loopback only
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8892")]
     pub(crate) listen: std::net::SocketAddr,
     /// Where it answers outsiders' calls of public verbs; off unless given, loopback only
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) ingress: Option<std::net::SocketAddr>,
+}
+
+/// `ftl down`
+#[derive(Debug, clap::Args)]
+pub(crate) struct DownArgs {
+    /// Where the Controller kept its state
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 /// `ftl build`
@@ -183,6 +205,21 @@ pub(crate) enum PlatformCommand {
         after_help = "Exit codes: 0 all is proven · 1 a promise is broken · 3 something could not be proven"
     )]
     Verify(VerifyArgs),
+    /// List what clusters left on a platform, and images that nothing uses; remove it with --yes
+    Sweep(SweepArgs),
+}
+
+/// `ftl platform sweep`
+#[derive(Debug, clap::Args)]
+pub(crate) struct SweepArgs {
+    /// Which platform: docker
+    pub(crate) name: PlatformName,
+    /// Only this cluster, dead or not
+    #[arg(long)]
+    pub(crate) cluster: Option<ClusterId>,
+    /// Remove it
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 /// `ftl platform verify`

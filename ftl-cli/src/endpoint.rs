@@ -113,10 +113,18 @@ fn default_token() -> Option<PathBuf> {
 }
 
 /// Where `ftl serve` keeps its data when nobody says otherwise.
-pub(crate) fn default_data() -> Option<PathBuf> {
+fn default_data() -> Option<PathBuf> {
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
     Some(state.or_else(home)?.join("ftl"))
+}
+
+/// The data directory that is named, or else the default one.
+pub(crate) fn data_or_default(named: Option<PathBuf>) -> Result<PathBuf, CliError> {
+    named.or_else(default_data).ok_or_else(|| {
+        CliError::usage("there is no home directory for the Controller's state")
+            .hint("name a folder with --data")
+    })
 }
 
 fn read_token(path: &Path) -> Result<String, CliError> {

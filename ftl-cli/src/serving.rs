@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ftl_client::Client;
-use ftl_controller::{Handle, Options, Service};
+use ftl_controller::{Handle, Options, PlatformEnded, Service};
+use ftl_core::name::ClusterId;
 use ftl_core::platform::ProgramSource;
 use ftl_platform_docker::Docker;
-use ftl_platform_local::Local;
+use ftl_platform_local::{Local, Mode};
 use tokio::task::JoinHandle;
 
 use crate::compile::target;
@@ -20,13 +21,22 @@ use crate::logging::{FILE_VARIABLE, LEVEL_VARIABLE};
 /// The platform that every Controller has.
 const LOCAL: &str = "local";
 /// Its counterpart in containers.
-const DOCKER: &str = "docker";
+pub(crate) const DOCKER: &str = "docker";
 /// Names the engine, before `DOCKER_HOST` and Docker's own contexts.
-const DOCKER_HOST_VARIABLE: &str = "FTL_DOCKER_HOST";
+pub(crate) const DOCKER_HOST_VARIABLE: &str = "FTL_DOCKER_HOST";
 /// Names the address at which containers reach this machine, where it does not follow from the engine.
 const ADVERTISE_VARIABLE: &str = "FTL_DOCKER_ADVERTISE";
 /// Where the instances of the local platform have their directories, below the data directory.
 const INSTANCES: &str = "instances";
+
+/// What becomes of the processes on this machine when their Controller ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Instances {
+    /// They end with it.
+    Tied,
+    /// They go on, and the next one adopts them.
+    Detached,
+}
 
 /// A Controller that runs in this process.
 #[derive(Debug)]
@@ -36,8 +46,10 @@ pub(crate) struct Serving {
 }
 
 /// Where a Controller listens.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Listen {
+    /// What the cluster is called, if it is new.
+    pub(crate) cluster: Option<ClusterId>,
     /// For the CLI.
     pub(crate) admin: SocketAddr,
     /// Whether a free port will do when that one is taken.
@@ -48,31 +60,23 @@ pub(crate) struct Listen {
 
 impl Serving {
     /// Starts a Controller over a data directory.
-    pub(crate) async fn start(data: &Path, listen: Listen) -> Result<Self, CliError> {
-        let cannot = |what: &'static str| move |error| CliError::failed(what).because(error);
-        let instances = data.join(INSTANCES);
-        let name =
-            LOCAL.parse().map_err(|error| CliError::failed("the platform has no name").because(error))?;
-        let local = Local::new(ftl_platform_local::Options::new(name, instances.clone(), target()?));
-        let local = local.map_err(|error| {
-            CliError::failed(format!("the local platform cannot use {}", instances.display())).because(error)
-        })?;
-        let program = std::env::current_exe().map_err(cannot("this program does not know where it is"))?;
-        let mut options = Options::new(data)
-            .with_platform(Arc::new(local))
-            .with_platform(Arc::new(docker()?))
-            .with_runner(ProgramSource::Binary { path: program, args: vec!["runner".to_owned()] })
-            .with_admin(listen.admin);
+    pub(crate) async fn start(data: &Path, listen: Listen, instances: Instances) -> Result<Self, CliError> {
+        let mut options = options(data, instances)?.with_admin(listen.admin);
         options.admin_fallback = listen.or_free;
         options.ingress = listen.ingress;
-        options.outlived = !listen.or_free;
+        options.cluster = listen.cluster;
+        options.outlived = instances == Instances::Detached;
         options.runner_env = logging_environment();
         let service = Service::open(options).await.map_err(|error| {
             CliError::new(Exit::Failed, "start_failed", "the Controller cannot be started").because(error)
         })?;
-        // Only now is it sure that no other Controller works here. What a former one left has ended with it, because
-        // the local platform is tied; nothing new is there before this one runs.
-        remove_all_in(&instances).map_err(cannot("the directories of former instances cannot be removed"))?;
+        if instances == Instances::Tied {
+            // Only now is it sure that no other Controller works here. What a former one left has ended with it, and
+            // nothing new is there before this one runs.
+            remove_all_in(&data.join(INSTANCES)).map_err(|error| {
+                CliError::failed("the directories of former instances cannot be removed").because(error)
+            })?;
+        }
         let handle = service.handle();
         Ok(Self { handle, running: tokio::spawn(service.run()) })
     }
@@ -98,15 +102,58 @@ impl Serving {
         }
     }
 
-    /// Ends it and everything that it runs.
-    pub(crate) async fn stop(mut self) -> Result<(), CliError> {
+    /// Ends it and everything that does not outlive it; answers how many instances do.
+    pub(crate) async fn stop(mut self) -> Result<usize, CliError> {
         self.handle.shutdown();
         match (&mut self.running).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(self.handle.outliving().await),
             Ok(Err(error)) => Err(CliError::failed("the Controller did not end in order").because(error)),
             Err(error) => Err(CliError::failed("the Controller did not end in order").because(error)),
         }
     }
+}
+
+/// Ends everything that outlived the Controllers of a data directory.
+pub(crate) async fn end_instances(data: &Path) -> Result<Vec<PlatformEnded>, CliError> {
+    if !ftl_controller::keeps_state(data) {
+        let message = format!("no Controller has kept its state in {}", data.display());
+        return Err(CliError::failed(message).hint("name the folder of `ftl serve` with --data"));
+    }
+    let ended = ftl_controller::end_instances(&options(data, Instances::Detached)?).await;
+    ended.map_err(|error| CliError::failed("nothing was ended").because(error))
+}
+
+/// The mode of the local platform, with this binary as the shim.
+pub(crate) fn local_mode(instances: Instances) -> Result<Mode, CliError> {
+    Ok(match instances {
+        Instances::Tied => Mode::Tied,
+        Instances::Detached => Mode::Detached { program: this_program()?, args: vec!["shim".to_owned()] },
+    })
+}
+
+/// Where this binary is.
+pub(crate) fn this_program() -> Result<PathBuf, CliError> {
+    std::env::current_exe()
+        .map_err(|error| CliError::failed("this program does not know where it is").because(error))
+}
+
+/// The platforms that this binary knows, and itself as the Runner's program.
+fn options(data: &Path, instances: Instances) -> Result<Options, CliError> {
+    let directory = data.join(INSTANCES);
+    let name = LOCAL.parse().map_err(|error| CliError::failed("the platform has no name").because(error))?;
+    let local = ftl_platform_local::Options::new(name, directory.clone(), target()?);
+    let local = local.with_mode(local_mode(instances)?);
+    let local = Local::new(local).map_err(|error| {
+        CliError::failed(format!("the local platform cannot use {}", directory.display())).because(error)
+    })?;
+    let runner = ProgramSource::Binary { path: this_program()?, args: vec!["runner".to_owned()] };
+    let mut options = Options::new(data)
+        .with_platform(Arc::new(local))
+        .with_platform(Arc::new(docker()?))
+        .with_runner(runner);
+    let data = data.canonicalize().unwrap_or_else(|_| data.to_owned());
+    options.owner = format!("{}:{}", host_name(), data.display());
+    Ok(options)
 }
 
 /// Containers, on the engine that is found; it need not be there before something is to run on it.
@@ -116,6 +163,11 @@ pub(crate) fn docker() -> Result<Docker, CliError> {
     options.host = std::env::var(DOCKER_HOST_VARIABLE).ok();
     options.advertise = std::env::var(ADVERTISE_VARIABLE).ok();
     Ok(Docker::new(options))
+}
+
+/// The name of this machine, as its kernel has it.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn remove_all_in(directory: &Path) -> std::io::Result<()> {

@@ -15,6 +15,9 @@ use crate::error::ServiceError;
 /// Bytes of the cluster's key, and of the randomness in a token.
 const KEY_BYTES: usize = 32;
 
+/// Held by the Controller that works in a data directory.
+const LOCK: &str = "lock";
+
 /// A data directory that this process holds.
 #[derive(Debug)]
 pub(crate) struct DataDirectory {
@@ -29,7 +32,7 @@ impl DataDirectory {
         let cannot = |source| ServiceError::Data { path: path.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(cannot)?;
         let path = path.canonicalize().map_err(cannot)?;
-        let lock_path = path.join("lock");
+        let lock_path = path.join(LOCK);
         let mut lock = private().truncate(false).open(&lock_path).map_err(cannot)?;
         if lock.try_lock().is_err() {
             let mut holder = String::new();
@@ -50,7 +53,12 @@ impl DataDirectory {
     }
 
     pub(crate) fn database(&self) -> PathBuf {
-        self.path.join("controller.db")
+        Self::database_in(&self.path)
+    }
+
+    /// Where the database of a data directory is that nobody holds.
+    pub(crate) fn database_in(path: &Path) -> PathBuf {
+        path.join("controller.db")
     }
 
     pub(crate) fn artefacts(&self) -> PathBuf {
@@ -97,6 +105,18 @@ impl DataDirectory {
         file.sync_all()?;
         fs::rename(&part, path)?;
         File::open(&self.path)?.sync_all()
+    }
+}
+
+/// Whether a Controller works in this data directory now.
+///
+/// # Errors
+/// When the directory is there and cannot be looked into.
+pub fn in_use(data: &Path) -> io::Result<bool> {
+    match File::open(data.join(LOCK)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+        Ok(lock) => Ok(lock.try_lock().is_err()),
     }
 }
 

@@ -15,7 +15,7 @@ use ftl_core::controller::{
 };
 use ftl_core::key::{ChangeId, DeploymentId};
 use ftl_core::name::Language;
-use ftl_core::platform::Description;
+use ftl_core::platform::{Capability, Description};
 use ftl_core::schema::Module;
 use ftl_core::{
     Call, CallError, Controller, ControllerError, DeploymentInfo, DeploymentSpec, Digest, Failure, Platform,
@@ -23,7 +23,7 @@ use ftl_core::{
 };
 use futures_util::{StreamExt, future};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::refusal;
@@ -36,6 +36,8 @@ use crate::time::Clock;
 
 /// How long a question for news waits before it is answered with what is known.
 const NEWS_WAIT: Duration = Duration::from_secs(20);
+/// How long platforms may take to tell what goes on.
+const OUTLIVING_WAIT: Duration = Duration::from_secs(2);
 
 /// A running Controller. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -88,6 +90,16 @@ impl Handle {
     /// Asks the Controller to end: it ends what it started on platforms whose instances do not outlive it.
     pub fn shutdown(&self) {
         self.0.ending.cancel();
+    }
+
+    /// How many instances go on without this Controller, where platforms keep them; of those that do not answer, none is
+    /// counted.
+    pub async fn outliving(&self) -> usize {
+        let platforms = self.0.options.platforms.iter();
+        let adopting = platforms.filter(|platform| platform.describe().can(Capability::Adopt));
+        let asked = adopting.map(|platform| platform.observe(&self.0.path.cluster));
+        let answers = timeout(OUTLIVING_WAIT, future::join_all(asked)).await.unwrap_or_default();
+        answers.iter().flatten().flatten().filter(|status| !status.ended()).count()
     }
 
     pub(crate) fn ending(&self) -> CancellationToken {

@@ -12,7 +12,7 @@
 //! * `reconciler` is the loop around them: takes messages (`mailbox`), plans, carries out the first action, plans anew.
 //!   `platforms` has one worker for each platform, `runners` is the way in for Runners and their calls.
 //! * `placing` says whether a module can run where it is wanted.
-//! * `api` serves any `Operator` over HTTP; `data`, `artefacts`, `logs` and `status` are what their names say.
+//! * [`end_instances`] ends what outlives Controllers; `api` serves any `Operator` over HTTP; `data`, `artefacts`, `logs` and `status` are what their names say.
 //!
 //! ```no_run
 //! # async fn run(local: std::sync::Arc<dyn ftl_core::Platform>) -> Result<(), ftl_controller::ServiceError> {
@@ -37,6 +37,7 @@ pub mod store;
 mod api;
 mod artefacts;
 mod data;
+mod ending;
 mod error;
 mod handle;
 mod holder;
@@ -50,6 +51,8 @@ mod runners;
 mod service;
 mod status;
 
+pub use data::in_use;
+pub use ending::{PlatformEnded, end_instances, keeps_state};
 pub use error::ServiceError;
 pub use handle::Handle;
 pub use options::{ADMIN_PORT, Options};

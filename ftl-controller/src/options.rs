@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ftl_core::Platform;
-use ftl_core::name::Language;
+use ftl_core::name::{ClusterId, Language};
 use ftl_core::platform::ProgramSource;
 
 use crate::timings::Timings;
@@ -22,6 +22,8 @@ const LOG_BYTES_KEPT: u64 = 4 << 20;
 pub struct Options {
     /// Where it keeps its state.
     pub data: PathBuf,
+    /// What the cluster is called from its first start on; a random name otherwise.
+    pub cluster: Option<ClusterId>,
     /// Where Runners can live; each has a name of its own.
     pub platforms: Vec<Arc<dyn Platform>>,
     /// The Runner's program: the first source that a platform takes.
@@ -54,6 +56,7 @@ impl Options {
         Self {
             owner: data.display().to_string(),
             data,
+            cluster: None,
             platforms: Vec::new(),
             runner: Vec::new(),
             runner_env: BTreeMap::new(),

@@ -27,7 +27,7 @@ use crate::mailbox::{Mailbox, Message, ending};
 use crate::observed::{Observed, Routes};
 use crate::options::Options;
 use crate::plan::{Action, plan};
-use crate::platforms::{Doors, PlatformEvent, Task, Workers, end_all};
+use crate::platforms::{Doors, END_GRACE, PlatformEvent, Task, Workers, end_all};
 use crate::runners::{DataPath, PeerOf, SlotView};
 use crate::status::Moment;
 use crate::store::{Store, StoreError};
@@ -35,8 +35,6 @@ use crate::time::{Clock, Time};
 
 /// How long an instance without a slot may take to end: its calls have been drained, or are given up.
 const STOP_GRACE: Duration = Duration::from_secs(10);
-/// How long instances may take to end with their Controller.
-const END_GRACE: Duration = Duration::from_secs(5);
 /// Messages that are taken before the next plan: however many come, something is decided.
 const MESSAGES_IN_A_ROW: usize = 64;
 
@@ -430,7 +428,10 @@ impl Reconciler {
         match event {
             PlatformEvent::Created { key, instance } => self.observed.on_created(key, instance, now),
             PlatformEvent::NotCreated { key, error } => {
-                tracing::warn!(runner = %key, error = &error as &dyn std::error::Error, "not created");
+                let said = self.observed.creation(key).and_then(|creation| creation.failed.as_ref());
+                if said != Some(&error.message) {
+                    tracing::warn!(runner = %key, error = &error as &dyn std::error::Error, "not created");
+                }
                 self.observed.on_create_failed(key, &error);
                 self.tell_news();
             }

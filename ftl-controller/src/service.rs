@@ -81,7 +81,8 @@ impl Service {
             None => None,
         };
         let clock = Clock::start();
-        let opened = Store::open(&data.database(), None, &startup(&options, &clock)).await?;
+        let opened =
+            Store::open(&data.database(), options.cluster.as_ref(), &startup(&options, &clock)).await?;
         let cannot = |source| ServiceError::Data { path: data.artefacts(), source };
         let artefacts = Artefacts::open(data.artefacts()).await.map_err(cannot)?;
         data.sync()?;
@@ -241,8 +242,9 @@ fn bind_unix(cluster: &str, kept: &[String]) -> io::Result<Listener> {
 /// The port of a former Controller, or a new one.
 fn bind_tcp(kept: &[String]) -> io::Result<Listener> {
     let former = kept.iter().filter_map(|address| address.strip_prefix("tcp:"));
-    let port = former.filter_map(|address| address.parse().ok()).map(|address: SocketAddr| address.port());
-    let again = port.last().and_then(|port| Listener::bind_tcp(port).ok());
+    let mut port =
+        former.filter_map(|address| address.parse().ok()).map(|address: SocketAddr| address.port());
+    let again = port.next_back().and_then(|port| Listener::bind_tcp(port).ok());
     again.map_or_else(|| Listener::bind_tcp(0), Ok)
 }
 

@@ -1,6 +1,7 @@
 //! The connection to the Controller: dialled, registered, kept, and dialled again when it breaks.
 //!
-//! A broken connection never ends a Runner. It ends when it is told so: when its slot is gone.
+//! A broken connection never ends a Runner. It ends when it is told so, because its slot is gone; or when no Controller has
+//! let it in for so long that none will.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use ftl_core::runner::{Order, Registration, Report};
 use ftl_core::{ControllerError, DeploymentInfo, Supervisor};
 use ftl_wire::{Address, Connection, DialError, Identity};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::agent::Agent;
@@ -54,7 +55,16 @@ pub(crate) struct Control {
 
 /// The slot of this Runner does not exist any more.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Gone;
+struct Gone;
+
+/// Why a Runner looks for its Controller no longer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Parting {
+    /// Its slot does not exist any more.
+    Gone,
+    /// No Controller has let it in for [`Timings::orphan`].
+    Forgotten,
+}
 
 impl Control {
     pub(crate) fn new(boot: &Boot, agent: Arc<Agent>, timings: Timings) -> Self {
@@ -70,20 +80,27 @@ impl Control {
         self.link.subscribe()
     }
 
-    /// Keeps a connection to the Controller until the Runner's slot is gone.
-    pub(crate) async fn keep(&self) -> Gone {
+    /// Keeps a connection to the Controller until there is none to be kept any more.
+    pub(crate) async fn keep(&self) -> Parting {
         let mut pause = self.timings.redial_first;
+        let mut let_in = Instant::now();
         loop {
             match self.dial().await {
-                Ok(connection) => match self.session(connection).await {
-                    Ok(registered) if registered => pause = self.timings.redial_first,
-                    Ok(_) => {}
-                    Err(gone) => return gone,
-                },
-                Err(Some(gone)) => return gone,
+                Ok(connection) => {
+                    match self.session(connection).await {
+                        Ok(registered) if registered => pause = self.timings.redial_first,
+                        Ok(_) => {}
+                        Err(Gone) => return Parting::Gone,
+                    }
+                    let_in = Instant::now();
+                }
+                Err(Some(Gone)) => return Parting::Gone,
                 Err(None) => {}
             }
             self.link.send_replace(None);
+            if let_in.elapsed() >= self.timings.orphan {
+                return Parting::Forgotten;
+            }
             sleep(pause).await;
             pause = (pause * 2).min(self.timings.redial_max);
         }

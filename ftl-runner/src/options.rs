@@ -48,6 +48,9 @@ pub struct Timings {
     pub child_grace: Duration,
     /// For the Controller to take the last words of a Runner that ends.
     pub last_words: Duration,
+    /// Without any Controller that lets it in: then nobody will come back for this Runner, and it ends by itself. Far
+    /// longer than a Controller needs to be restarted, or a person to notice that it is down.
+    pub orphan: Duration,
 }
 
 impl Default for Timings {
@@ -60,6 +63,7 @@ impl Default for Timings {
             grace: Duration::from_secs(30),
             child_grace: Duration::from_secs(5),
             last_words: Duration::from_secs(3),
+            orphan: Duration::from_secs(15 * 60),
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::agent::Agent;
-use crate::control::{Control, Gone};
+use crate::control::{Control, Parting};
 use crate::deploy::Deploying;
 use crate::options::Options;
 use crate::output::Output;
@@ -38,10 +38,21 @@ pub enum Ending {
     Asked,
     /// Its slot does not exist any more.
     Gone,
+    /// No Controller has let it in for so long that none will.
+    Forgotten,
     /// Whoever started it is no more.
     Orphaned,
     /// Its deployment ended.
     Crashed(Crash),
+}
+
+impl From<Parting> for Ending {
+    fn from(parting: Parting) -> Self {
+        match parting {
+            Parting::Gone => Self::Gone,
+            Parting::Forgotten => Self::Forgotten,
+        }
+    }
 }
 
 /// Runs until the Runner ends. Call it on the main thread of a process of its own, on a current-thread runtime.
@@ -82,7 +93,7 @@ pub async fn run(options: Options) -> std::io::Result<Ending> {
     tokio::pin!(life);
     let ending = tokio::select! {
         crash = &mut life => crash.map_or(Ending::Asked, Ending::Crashed),
-        _ = keeping.join_next() => Ending::Gone,
+        parting = keeping.join_next() => parting.and_then(Result::ok).map_or(Ending::Gone, Ending::from),
         () = &mut lifeline => Ending::Orphaned,
         // The parent-death signal is the same as a request to end: the lifeline tells them apart.
         () = requests.come() => match timeout(LIFELINE_LOOK, &mut lifeline).await {
@@ -95,7 +106,7 @@ pub async fn run(options: Options) -> std::io::Result<Ending> {
         _ => {
             info!(?ending, "ending");
             let finished = async {
-                if ending == Ending::Asked {
+                if matches!(ending, Ending::Asked | Ending::Forgotten) {
                     finish_calls(&agent, &control, &mut keeping, options.timings.grace).await;
                 }
             };
@@ -159,7 +170,7 @@ async fn drain_when_told(agent: Arc<Agent>) {
 }
 
 /// Lets calls finish when somebody else than the Controller asks the Runner to end.
-async fn finish_calls(agent: &Agent, control: &Control, keeping: &mut JoinSet<Gone>, grace: Duration) {
+async fn finish_calls(agent: &Agent, control: &Control, keeping: &mut JoinSet<Parting>, grace: Duration) {
     if !matches!(*agent.phase.borrow(), Report::Starting | Report::Ready | Report::Draining) {
         return;
     }
@@ -221,4 +232,43 @@ async fn lifeline(tied: bool) {
         let _ = closed.send(());
     });
     let _ = closing.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Timings;
+    use ftl_core::Secret;
+    use ftl_core::boot::Boot;
+    use ftl_core::key::{Epoch, RunnerKey};
+
+    /// A Runner whose Controller is at this address.
+    fn options(directory: &std::path::Path, controller: String, orphan: Duration) -> Options {
+        let (cluster, language) = ("c".parse().unwrap(), "rust".parse().unwrap());
+        let secret = Secret::new([7; 32]);
+        let boot = Boot::new(cluster, RunnerKey(1), language, Epoch(1), vec![controller], secret);
+        let redial_max = Duration::from_millis(20);
+        let timings = Timings { orphan, redial_first: redial_max, redial_max, ..Timings::default() };
+        Options { boot, directory: directory.to_owned(), lifeline: false, libraries: false, timings }
+    }
+
+    #[tokio::test]
+    async fn a_runner_that_no_controller_lets_in_ends_by_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let nobody = format!("unix:{}", directory.path().join("nobody").display());
+        let orphan = Duration::from_millis(300);
+        let started = Instant::now();
+        let running = run(options(directory.path(), nobody, orphan));
+        let ending = timeout(Duration::from_secs(20), running).await.unwrap().unwrap();
+        assert_eq!(ending, Ending::Forgotten);
+        assert!(started.elapsed() >= orphan, "{:?}", started.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_runner_that_is_not_let_in_for_a_while_goes_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let nobody = format!("unix:{}", directory.path().join("nobody").display());
+        let running = run(options(directory.path(), nobody, Timings::default().orphan));
+        assert!(timeout(Duration::from_millis(300), running).await.is_err());
+    }
 }

@@ -13,6 +13,7 @@
 
 pub mod binary;
 pub mod changes;
+pub mod docker;
 pub mod load;
 pub mod processes;
 pub mod project;

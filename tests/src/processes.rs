@@ -1,7 +1,10 @@
 //! Who descends from whom, as the kernel tells everybody.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -31,6 +34,13 @@ fn all() -> Vec<(u32, Process)> {
     names.filter_map(|name| read(name.to_str()?.parse().ok()?)).collect()
 }
 
+/// The parent of a process.
+#[must_use]
+pub fn parent(of: Process) -> Option<Process> {
+    let (parent, _) = read(of.pid)?;
+    Some(read(parent)?.1)
+}
+
 /// Every process that descends from this one, itself not counted.
 #[must_use]
 pub fn descendants(of: u32) -> BTreeSet<Process> {
@@ -53,12 +63,39 @@ pub fn name(process: Process) -> String {
     fs::read_to_string(format!("/proc/{}/comm", process.pid)).unwrap_or_default().trim().to_owned()
 }
 
-/// The Runner and the user code of a replica of this module, below `of`.
+/// Every shim of an instance in a folder, with everything that descends from it.
+///
+/// A shim outlives who started it; that it was given a directory to watch over stays to be seen.
 #[must_use]
-pub fn replica(of: u32, module: &str) -> Option<(Process, Process)> {
-    let runners = descendants(of).into_iter().filter(|process| name(*process) == "ftl");
-    let code = |runner: Process| descendants(runner.pid).into_iter().find(|process| name(*process) == module);
-    runners.into_iter().find_map(|runner| Some((runner, code(runner)?)))
+pub fn detached(folder: &Path) -> BTreeSet<Process> {
+    let mut found = BTreeSet::new();
+    for (_, process) in all() {
+        let arguments = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+        let mut arguments = arguments.split(|byte| *byte == 0).skip(1);
+        let directory = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes)).starts_with(folder);
+        if arguments.next() == Some(b"shim") && arguments.next().is_some_and(directory) {
+            found.insert(process);
+            found.extend(descendants(process.pid));
+        }
+    }
+    found
+}
+
+/// The Runners and the user code of all replicas of this module, among these.
+#[must_use]
+pub fn replicas(among: &BTreeSet<Process>, module: &str) -> Vec<(Process, Process)> {
+    let code = among.iter().filter(|process| name(**process) == module);
+    let with_runner = code.filter_map(|code| {
+        let (parent, _) = read(code.pid)?;
+        Some((*among.iter().find(|process| process.pid == parent)?, *code))
+    });
+    with_runner.collect()
+}
+
+/// The Runner and the user code of a replica of this module, among these.
+#[must_use]
+pub fn replica(among: &BTreeSet<Process>, module: &str) -> Option<(Process, Process)> {
+    replicas(among, module).first().copied()
 }
 
 /// Sends a process a signal.
@@ -70,6 +107,12 @@ pub fn send(to: Process, signal: Signal) {
 #[must_use]
 pub fn runs(process: Process) -> bool {
     read(process.pid).is_some_and(|(_, now)| now == process)
+}
+
+/// Whether the process of this number has not ended.
+#[must_use]
+pub fn is_alive(pid: u32) -> bool {
+    read(pid).is_some()
 }
 
 /// Waits until none of these runs, and says which still do.

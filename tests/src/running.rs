@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::PATIENCE;
-use crate::processes::{Process, descendants};
+use crate::processes::{Process, descendants, detached, is_alive};
 use crate::sandbox::Answer;
 
 /// The lines of one stream so far.
@@ -57,7 +57,7 @@ impl Lines {
     }
 }
 
-/// An `ftl dev` or `ftl serve`. Killed, with all that descends from it, if a test leaves it behind.
+/// An `ftl dev` or `ftl serve`. Killed, if a test leaves it behind.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -65,6 +65,8 @@ pub struct Running {
     stderr: Arc<Lines>,
     readers: Vec<JoinHandle<()>>,
     seen: Arc<Mutex<BTreeSet<Process>>>,
+    /// The folder of its sandbox.
+    place: PathBuf,
     /// Where it answers, once it said so.
     pub url: String,
     /// The file with its token, once it said so.
@@ -72,13 +74,14 @@ pub struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(mut command: Command, seen: Arc<Mutex<BTreeSet<Process>>>) -> Self {
+    pub(crate) fn start(mut command: Command, seen: Arc<Mutex<BTreeSet<Process>>>, place: PathBuf) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (stdout, stderr) = (Arc::<Lines>::default(), Arc::<Lines>::default());
         let readers =
             vec![stdout.read(child.stdout.take().unwrap()), stderr.read(child.stderr.take().unwrap())];
-        Self { child, stdout, stderr, readers, seen, url: String::new(), token_file: PathBuf::new() }
+        let (url, token_file) = (String::new(), PathBuf::new());
+        Self { child, stdout, stderr, readers, seen, place, url, token_file }
     }
 
     /// Its process.
@@ -125,9 +128,11 @@ impl Running {
         self.stderr.text()
     }
 
-    /// Remembers everything that descends from it now, to be looked for at the end.
+    /// Everything that descends from it now, or outlives those that ran in its sandbox; remembered, to be looked for at
+    /// the end.
     pub fn look(&self) -> BTreeSet<Process> {
-        let now = descendants(self.pid());
+        let mut now = descendants(self.pid());
+        now.extend(detached(&self.place));
         self.seen.lock().unwrap().extend(now.iter().copied());
         now
     }
@@ -151,6 +156,12 @@ impl Running {
         self.look();
         let pid = Pid::from_raw(self.pid().cast_signed()).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        !is_alive(self.pid())
     }
 
     /// Waits for its end.
@@ -179,7 +190,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // What descends from it ends with it: that is what the tests prove.
+        // What is tied to it ends with it: that is what the tests prove. The sandbox ends the rest.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

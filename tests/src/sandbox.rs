@@ -12,8 +12,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::binary::{ftl, root};
-use crate::processes::{Process, wait_for_end};
+use crate::processes::{Process, detached, wait_for_end};
 use crate::running::Running;
+use crate::wait_until;
 
 /// How long a process may take to be gone after whoever owned it has ended.
 const GONE: Duration = Duration::from_secs(10);
@@ -146,7 +147,7 @@ impl Sandbox {
     /// Starts an `ftl` that runs until it is told to end.
     #[must_use]
     pub fn start(&self, arguments: &[&str]) -> Running {
-        Running::start(self.command(arguments), self.seen.clone())
+        Running::start(self.command(arguments), self.seen.clone(), self.directory.path().to_owned())
     }
 
     /// Starts `ftl serve` over a data directory of this sandbox, on a free port, and waits until it answers.
@@ -158,18 +159,22 @@ impl Sandbox {
     /// The same, started by the command that `by` makes of the path of `ftl`.
     #[must_use]
     pub fn serve_by(&self, data: &str, by: impl Fn(&Path) -> Command) -> Running {
+        self.serve_at(data, "127.0.0.1:0", by)
+    }
+
+    /// Starts `ftl serve` over the data directory of a former one, where that one answered.
+    #[must_use]
+    pub fn serve_again(&self, data: &str, former: &Running) -> Running {
+        wait_until("the former one has ended", || former.has_ended());
+        self.serve_at(data, former.url.strip_prefix("http://").unwrap(), |ftl| Command::new(ftl))
+    }
+
+    fn serve_at(&self, data: &str, listen: &str, by: impl Fn(&Path) -> Command) -> Running {
         let data = self.path(data);
         let mut command = by(ftl());
-        command.args([
-            "serve",
-            "--data",
-            data.to_str().unwrap(),
-            "--listen",
-            "127.0.0.1:0",
-            "--format",
-            "json",
-        ]);
-        let mut running = Running::start(self.at_home(command), self.seen.clone());
+        command.args(["serve", "--data", data.to_str().unwrap(), "--listen", listen, "--format", "json"]);
+        let place = self.directory.path().to_owned();
+        let mut running = Running::start(self.at_home(command), self.seen.clone(), place);
         running.wait_until_served();
         running
     }
@@ -181,10 +186,29 @@ impl Sandbox {
         version["target"].as_str().unwrap().parse().unwrap()
     }
 
-    /// Asserts that nothing is left of what ran here: no process, and nothing in the temporary directory.
+    /// Ends what outlives the Controllers that kept their state here, as an operator does.
+    pub fn down(&self) {
+        for data in self.data() {
+            let _ = self.run(&["down", "--data", data.to_str().unwrap()]).expect(0);
+            let instances = data.join("instances");
+            let left: Vec<_> = fs::read_dir(instances).unwrap().flatten().map(|entry| entry.path()).collect();
+            assert!(left.is_empty(), "left of instances: {left:?}");
+        }
+    }
+
+    /// The data directories of Controllers that ran here and outside of projects.
+    fn data(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.directory.path()).unwrap().flatten().map(|entry| entry.path());
+        entries.filter(|path| path.join("controller.db").is_file()).collect()
+    }
+
+    /// Ends what outlives Controllers, and asserts that nothing is left of what ran here: no process, and nothing in the
+    /// temporary directory.
     pub fn finish(self) {
+        self.down();
         let seen = self.seen.lock().unwrap().clone();
         wait_for_end(&seen, GONE);
+        assert!(detached(self.directory.path()).is_empty());
         let until = Instant::now() + GONE;
         loop {
             let left: Vec<_> =
@@ -194,6 +218,17 @@ impl Sandbox {
             }
             assert!(Instant::now() < until, "left in the temporary directory: {left:?}");
             std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // A test that failed ended nothing, and what it started would outlive it.
+        if std::thread::panicking() {
+            for data in self.data() {
+                let _ = self.command(&["down", "--data", data.to_str().unwrap()]).output();
+            }
         }
     }
 }

@@ -72,6 +72,7 @@ fn a_corrupt_artefact_never_runs_and_is_named() {
     let serve = sandbox.serve("data");
     let _ = sandbox.run_at(&serve, &["deploy", "examples/hello"]).expect(0);
     let _ = serve.end(Signal::TERM).expect(0);
+    sandbox.down();
     // One byte of every artefact rots while nobody looks.
     for artefact in files(&sandbox.path("data/artefacts")) {
         let mut bytes = fs::read(&artefact).unwrap();
@@ -117,7 +118,7 @@ fn two_counters(sandbox: &Sandbox) -> Running {
 
 /// Kills one process of `counter`: its user code, or the runner around it.
 fn kill_one(serve: &Running, runner: bool) {
-    let (its_runner, code) = replica(serve.pid(), "counter").unwrap();
+    let (its_runner, code) = replica(&serve.look(), "counter").unwrap();
     send(if runner { its_runner } else { code }, Signal::KILL);
 }
 

@@ -41,7 +41,7 @@ fn a_full_disk_is_told_and_ends_nothing() {
     assert!(refused.says("store failed"), "{}", refused.stderr);
     let _ = sandbox.run_at(&serve, &["call", "clock.now"]).expect(0);
     // What must be decided cannot be, and that is told.
-    let (_, code) = replica(serve.pid(), "counter").unwrap();
+    let (_, code) = replica(&serve.look(), "counter").unwrap();
     send(code, Signal::KILL);
     wait_until("it is told", || {
         let all = modules(&sandbox, &serve);

@@ -133,7 +133,7 @@ fn no_secret_is_logged_or_shown_by_a_process() {
     let in_decimal: Vec<String> = key.iter().map(ToString::to_string).collect();
     let secrets = [token, key, in_hex.into_bytes(), in_decimal.join(", ").into_bytes()];
     let processes = serve.look();
-    assert_eq!(processes.len(), 4);
+    assert_eq!(processes.len(), 6, "a shim, a Runner and user code for each module");
     let mut told: Vec<(String, Vec<u8>)> =
         processes.iter().map(|process| (format!("{process:?}"), told_of(process.pid))).collect();
     told.push(("ftl serve".into(), told_of(serve.pid())));

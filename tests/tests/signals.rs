@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::processes::{descendants, name, replica, runs, send, wait_for_end};
+use tests::processes::{name, replica, runs, send, wait_for_end};
 use tests::{Running, Sandbox, wait_until};
 
 /// A Controller that serves `counter` and `clock`.
@@ -41,35 +41,31 @@ fn what_a_deployment_started_ends_with_it() {
     let sleeper = |serve: &Running| {
         wait_until("it serves", || answers(&sandbox, serve));
         let _ = sandbox.run_at(serve, &["call", "counter.fork"]).expect(0);
-        let all = descendants(serve.pid());
-        all.into_iter().find(|process| name(*process) == "sleep").unwrap()
+        serve.look().into_iter().find(|process| name(*process) == "sleep").unwrap()
     };
     for runner in [false, true] {
         let started = sleeper(&serve);
-        let (its_runner, code) = replica(serve.pid(), "counter").unwrap();
+        let (its_runner, code) = replica(&serve.look(), "counter").unwrap();
         send(if runner { its_runner } else { code }, Signal::KILL);
         wait_for_end(&BTreeSet::from([its_runner, code, started]), Duration::from_secs(3));
     }
     let started = sleeper(&serve);
     let _ = serve.end(Signal::TERM).expect(0);
+    assert!(runs(started), "its deployment outlives the Controller, and so does it");
+    sandbox.down();
     wait_for_end(&BTreeSet::from([started]), Duration::from_secs(1));
-    let serve = sandbox.serve("data");
-    let started = sleeper(&serve);
-    let _ = serve.end(Signal::KILL);
-    wait_for_end(&BTreeSet::from([started]), Duration::from_secs(1));
-    // The next start removes what a killed one leaves.
-    let _ = sandbox.serve("data").end(Signal::TERM).expect(0);
     sandbox.finish();
 }
 
 #[test]
-fn a_deployment_that_ignores_everything_ends_with_its_controller() {
+fn a_deployment_that_ignores_everything_is_ended_all_the_same() {
     let sandbox = Sandbox::new();
     let serve = two_modules(&sandbox);
-    let (runner, code) = replica(serve.pid(), "counter").unwrap();
+    let (runner, code) = replica(&serve.look(), "counter").unwrap();
     send(code, Signal::STOP);
-    let started = Instant::now();
     let _ = serve.end(Signal::TERM).expect(0);
+    let started = Instant::now();
+    sandbox.down();
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     assert!(!runs(runner) && !runs(code));
     sandbox.finish();
@@ -79,7 +75,7 @@ fn a_deployment_that_ignores_everything_ends_with_its_controller() {
 fn a_deployment_that_is_stuck_is_refused_and_told_and_serves_again() {
     let sandbox = Sandbox::new();
     let serve = two_modules(&sandbox);
-    let (_, code) = replica(serve.pid(), "counter").unwrap();
+    let (_, code) = replica(&serve.look(), "counter").unwrap();
     send(code, Signal::STOP);
     // Until it counts as stuck, calls wait for it; then none is started.
     wait_until("it is refused", || {
@@ -108,7 +104,7 @@ fn a_deployment_that_is_stuck_is_refused_and_told_and_serves_again() {
 fn a_runner_that_is_frozen_is_replaced() {
     let sandbox = Sandbox::new();
     let serve = two_modules(&sandbox);
-    let (runner, code) = replica(serve.pid(), "counter").unwrap();
+    let (runner, code) = replica(&serve.look(), "counter").unwrap();
     send(runner, Signal::STOP);
     wait_until("it is replaced", || module(&sandbox, &serve, "counter")["restarts"] == 1);
     wait_until("the new one serves", || answers(&sandbox, &serve));
@@ -144,7 +140,7 @@ fn a_controller_that_was_frozen_finds_everything_as_it_was() {
 fn a_runner_that_is_asked_to_end_from_outside_finishes_its_calls_and_counts_as_no_failure() {
     let sandbox = Sandbox::new();
     let serve = two_modules(&sandbox);
-    let (runner, code) = replica(serve.pid(), "counter").unwrap();
+    let (runner, code) = replica(&serve.look(), "counter").unwrap();
     let endpoint = serve.endpoint();
     let arguments: Vec<&str> =
         endpoint.iter().map(String::as_str).chain(["call", "counter.sleep", "1500"]).collect();
@@ -156,7 +152,7 @@ fn a_runner_that_is_asked_to_end_from_outside_finishes_its_calls_and_counts_as_n
     assert!(running.wait().unwrap().success(), "the running call ends well");
     wait_for_end(&BTreeSet::from([runner, code]), Duration::from_secs(10));
     unharmed(&sandbox, &serve, "counter");
-    assert_ne!(replica(serve.pid(), "counter").unwrap().1, code);
+    assert_ne!(replica(&serve.look(), "counter").unwrap().1, code);
     let _ = serve.end(Signal::TERM).expect(0);
     sandbox.finish();
 }
@@ -169,13 +165,13 @@ fn a_runner_that_is_asked_to_end_before_it_serves_counts_as_no_failure() {
     let deploy = ["deploy", "tests/modules/silent", "--timeout", "15"];
     let arguments: Vec<&str> = endpoint.iter().map(String::as_str).chain(deploy).collect();
     let mut deploying = sandbox.command(&arguments).stderr(std::process::Stdio::null()).spawn().unwrap();
-    wait_until("it is started", || replica(serve.pid(), "silent").is_some());
-    let (runner, code) = replica(serve.pid(), "silent").unwrap();
+    wait_until("it is started", || replica(&serve.look(), "silent").is_some());
+    let (runner, code) = replica(&serve.look(), "silent").unwrap();
     serve.look();
     send(runner, Signal::TERM);
     wait_for_end(&BTreeSet::from([runner, code]), Duration::from_secs(10));
     wait_until("another one is started", || {
-        replica(serve.pid(), "silent").is_some_and(|found| found.1 != code)
+        replica(&serve.look(), "silent").is_some_and(|found| found.1 != code)
     });
     let silent = module(&sandbox, &serve, "silent");
     assert_eq!((&silent["restarts"], &silent["last_error"]), (&0.into(), &Value::Null), "{silent}");

@@ -24,7 +24,7 @@ use crate::exit::Exit;
 use crate::invoke::{Invocation, example};
 use crate::manifest::Manifest;
 use crate::output::{Format, Output, table};
-use crate::serving::{Listen, Serving};
+use crate::serving::{Instances, Listen, Serving};
 use crate::workspace::Project;
 
 /// How often a running `dev` looks whether somebody deployed something else.
@@ -39,7 +39,8 @@ pub(super) async fn run(args: DevArgs, output: Output) -> Result<Exit, CliError>
     let mut requests = Requests::watch()?;
     let folder = DevFolder::make(&project.root)?;
     let admin = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), ADMIN_PORT);
-    let mut serving = Serving::start(&folder.data, Listen { admin, or_free: true, ingress: None }).await?;
+    let listen = Listen { cluster: args.cluster.clone(), admin, or_free: true, ingress: None };
+    let mut serving = Serving::start(&folder.data, listen, Instances::Tied).await?;
     let dev = Dev { project, manifest, args, output, url: serving.url(), client: serving.client()? };
     let token = serving.handle.token_path().to_owned();
     let outcome = tokio::select! {
@@ -52,7 +53,7 @@ pub(super) async fn run(args: DevArgs, output: Output) -> Result<Exit, CliError>
     let stopped = serving.stop().await;
     drop(folder);
     let exit = outcome?;
-    stopped.map(|()| exit)
+    stopped.map(|_| exit)
 }
 
 /// One run of `ftl dev`.

@@ -4,12 +4,15 @@ mod build;
 mod call;
 mod deploy;
 mod dev;
+mod down;
 mod logs;
 mod platform;
 mod ps;
 mod runner;
 mod schema;
 mod serve;
+mod shim;
+mod sweep;
 
 use std::future::Future;
 
@@ -35,6 +38,7 @@ pub(crate) fn run(app: App, output: Output) -> Result<Exit, CliError> {
     match app.command {
         Command::Dev(args) => block_on(dev::run(args, output))?,
         Command::Serve(args) => block_on(serve::run(args, output))?,
+        Command::Down(args) => block_on(down::run(args, output))?,
         Command::Build(args) => block_on(build::run(&args, output))?,
         Command::Deploy(args) => block_on(deploy::run(args, endpoint.client()?, output))?,
         Command::Call(args) => block_on(call::run(args, endpoint.client()?, output))?,
@@ -43,6 +47,7 @@ pub(crate) fn run(app: App, output: Output) -> Result<Exit, CliError> {
         Command::Schema(args) => block_on(schema::run(args, endpoint.client()?, output))?,
         Command::Platform(PlatformCommand::List) => block_on(platform::list(output))?,
         Command::Platform(PlatformCommand::Verify(args)) => block_on(platform::verify(args, output))?,
+        Command::Platform(PlatformCommand::Sweep(args)) => block_on(sweep::run(args, output))?,
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             output.result(
@@ -52,6 +57,7 @@ pub(crate) fn run(app: App, output: Output) -> Result<Exit, CliError> {
             Ok(Exit::Ok)
         }
         Command::Runner => runner::run(),
+        Command::Shim { directory } => shim::run(&directory),
         // It has been run before anything else.
         Command::Probe => Ok(Exit::Ok),
     }

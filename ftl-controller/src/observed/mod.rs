@@ -21,7 +21,7 @@ use ftl_core::routing::Row;
 use crate::desired::{Desired, Slot};
 use crate::time::Time;
 use crate::timings::Timings;
-pub use platforms::{Creation, ListNumber, Listed, Listing, Trouble};
+pub use platforms::{Contested, Creation, ListNumber, Listed, Listing, Trouble};
 pub use runners::{Refused, Seen, Stage};
 
 /// What the table routes: the serving modules with their versions, and the ready replicas.

@@ -26,13 +26,34 @@ pub struct Creation {
     pub instance: Option<InstanceRef>,
     /// How long the platform wants to be left alone, if it said so.
     pub retry_after: Option<Duration>,
+    /// The platform says that the key is another instance's; the next listing tells whose.
+    pub contested: Option<Contested>,
     /// The platform's words, if it refused and asking again cannot help.
     pub refused: Option<String>,
     /// The platform's words, if it failed and is asked again.
     pub failed: Option<String>,
 }
 
+/// A creation that was answered with a conflict.
+///
+/// Keys are never reused, so an instance that is listed under the key is the slot's own: a former Controller asked for
+/// it with other options. One that is not listed is a stranger's that stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contested {
+    /// How many listings had been asked for by then: a later one tells.
+    asked: u64,
+    /// The platform's words.
+    message: String,
+}
+
 impl Creation {
+    /// The instance is there, made when a former Controller asked for it.
+    fn settle(&mut self, instance: InstanceRef) {
+        self.contested = None;
+        self.acked_at.get_or_insert(self.sent_at);
+        (self.instance, self.failed) = (Some(instance), None);
+    }
+
     pub(super) fn times(&mut self) -> impl Iterator<Item = &mut Time> {
         [&mut self.sent_at].into_iter().chain(&mut self.acked_at)
     }
@@ -124,6 +145,7 @@ impl Observed {
             acked_at: None,
             instance: None,
             retry_after: None,
+            contested: None,
             refused: None,
             failed: None,
         });
@@ -142,15 +164,31 @@ impl Observed {
     /// A platform did not carry out a creation, or may have.
     ///
     /// What may have taken effect, or may work later, is asked again; what is refused for good ends the change that
-    /// wanted it; a higher generation ends this Controller.
+    /// wanted it; a conflict with the slot's own instance counts as an acknowledgement ([`Contested`]); a higher
+    /// generation ends this Controller.
     pub fn on_create_failed(&mut self, key: RunnerKey, error: &PlatformError) {
         self.on_platform_failed(error);
         let Some(creation) = self.creations.get_mut(&key) else { return };
         if error.may_retry() {
             creation.retry_after = error.retry_after;
             creation.failed = Some(error.message.clone());
+        } else if error.kind == ErrorKind::Conflict {
+            self.contest(key, &error.message);
         } else if error.kind != ErrorKind::Stale {
             creation.refused = Some(error.message.clone());
+        }
+    }
+
+    fn contest(&mut self, key: RunnerKey, message: &str) {
+        let Some(creation) = self.creations.get_mut(&key) else { return };
+        let Some(listing) = self.platforms.get_mut(&creation.platform) else { return };
+        match listing.get(key) {
+            Some(listed) => creation.settle(listed.instance.clone()),
+            None => {
+                let (asked, message) = (listing.sent, message.to_owned());
+                creation.contested.get_or_insert(Contested { asked, message });
+                listing.woken = true;
+            }
         }
     }
 
@@ -190,6 +228,17 @@ impl Observed {
         }
         listing.taken = number.seq;
         listing.instances = instances.iter().map(listed).collect();
+        for (key, creation) in
+            self.creations.iter_mut().filter(|(_, creation)| creation.platform == *platform)
+        {
+            let Some(contested) = &creation.contested else { continue };
+            if let Some(listed) = listing.get(*key) {
+                creation.settle(listed.instance.clone());
+            } else if number.seq > contested.asked {
+                creation.refused = Some(contested.message.clone());
+                creation.contested = None;
+            }
+        }
         self.forget(desired);
         true
     }

@@ -1,4 +1,4 @@
-//! The end of instances that do not outlive their Controller.
+//! The end of all instances of a cluster.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use tokio::time::{Instant, sleep};
 
 use super::worker::in_time;
 
+/// How long instances may take to end when they are asked to.
+pub(crate) const END_GRACE: Duration = Duration::from_secs(5);
 /// How often a Controller that ends looks whether its instances have ended.
 const END_LOOK: Duration = Duration::from_millis(10);
 
-/// Ends every instance of the cluster, for a platform whose instances do not outlive the Controller.
-///
-/// What cannot be ended is said and left to the platform: it ends its instances with this process.
+/// Ends every instance of the cluster and removes it, asking first. What cannot be ended is said.
 pub(crate) async fn end_all(platform: &dyn Platform, cluster: &ClusterId, grace: Duration) {
     let name = &platform.describe().name;
     let deadline = Instant::now() + grace * 2;

@@ -125,7 +125,7 @@ impl Worker {
 }
 
 /// The answer, or that there was none in time.
-pub(super) async fn in_time<T>(
+pub(crate) async fn in_time<T>(
     what: &str,
     answer: impl Future<Output = Result<T, PlatformError>>,
 ) -> Result<T, PlatformError> {

@@ -866,6 +866,61 @@ fn a_refused_creation_of_what_serves_is_repeated_with_backoff() {
     world.assert_kept();
 }
 
+/// Instances that a former Controller asked for otherwise are adopted all the same: a conflict with what is listed under
+/// the slot's key is no refusal, whichever of the two answers comes first.
+#[test]
+fn a_conflict_with_the_own_instance_is_an_acknowledgement() {
+    for listed_first in [true, false] {
+        let mut world = calm();
+        world.upgrades = true;
+        let index = process_of(&world, "a");
+        let key = world.processes[index].key;
+        // It registers late: until then all that is known is what the platform says.
+        world.apply(Event::Cut(index));
+        world.apply(Event::Restart);
+        world.apply(Event::Start);
+        let error = PlatformError::new(ErrorKind::Conflict, "made otherwise");
+        let (clock, desired) = (world.clock(), world.desired.clone());
+        let statuses = world.statuses(0);
+        let observed = observed(&mut world);
+        let number = observed.list_sent(&platform(0), clock);
+        observed.create_sent(&desired, key, clock);
+        if listed_first {
+            observed.on_listed(&desired, &platform(0), number, &statuses);
+            observed.on_create_failed(key, &error);
+        } else {
+            observed.on_create_failed(key, &error);
+            assert!(observed.creation(key).unwrap().refused.is_none(), "not before it is known whose it is");
+            observed.on_listed(&desired, &platform(0), number, &statuses);
+        }
+        let creation = observed.creation(key).unwrap();
+        assert!(creation.acked_at.is_some() && creation.refused.is_none(), "{creation:?}");
+        assert_eq!(creation.instance.as_ref().map(|instance| instance.runner), Some(key));
+    }
+}
+
+/// A conflict with something that is not listed is a refusal: a stranger stands in the way.
+#[test]
+fn a_conflict_with_a_stranger_is_a_refusal() {
+    let mut world = calm();
+    let key = world.desired.next_key;
+    ask(&mut world, 1, &[(target("a", 2, 0), 1)]);
+    while world.requests.iter().all(|request| !matches!(request.what, Request::Create(..))) {
+        world.apply(Event::Plan);
+    }
+    world.requests.retain(|request| !matches!(request.what, Request::Create(..)));
+    let (clock, desired) = (world.clock(), world.desired.clone());
+    let statuses = world.statuses(0);
+    let observed = observed(&mut world);
+    let before = observed.list_sent(&platform(0), clock);
+    observed.on_create_failed(key, &PlatformError::new(ErrorKind::Conflict, "the name is taken"));
+    observed.on_listed(&desired, &platform(0), before, &statuses);
+    assert!(observed.creation(key).unwrap().refused.is_none(), "that was asked before");
+    let after = observed.list_sent(&platform(0), clock);
+    observed.on_listed(&desired, &platform(0), after, &statuses);
+    assert_eq!(observed.creation(key).unwrap().refused.as_deref(), Some("the name is taken"));
+}
+
 /// A busy platform is asked for the same instance again, when it said.
 #[test]
 fn a_busy_platform_is_asked_again_when_it_said() {

@@ -255,13 +255,22 @@ impl World {
             let error = PlatformError::new(ErrorKind::Invalid, "no such thing here");
             return self.reply(side, Answer::CreateFailed(key, Rc::new(error)));
         }
-        let index = self.existing(key).unwrap_or_else(|| {
+        let existing = self.existing(key);
+        if let Some(index) = existing
+            && self.upgrades
+            && self.processes[index].epoch != self.desired.epoch
+        {
+            let error = PlatformError::new(ErrorKind::Conflict, "made otherwise");
+            return self.reply(side, Answer::CreateFailed(key, Rc::new(error)));
+        }
+        let index = existing.unwrap_or_else(|| {
             self.ghost.created += 1;
             let nonce = u32::try_from(self.processes.len()).unwrap();
             self.processes.push(Process {
                 nonce,
                 key,
                 target,
+                epoch: self.desired.epoch,
                 end: None,
                 removed: false,
                 by_itself: false,

@@ -151,6 +151,7 @@ pub(crate) fn walk(bases: &Bases, seed: u64, broken: Broken) -> (World, usize) {
     habits(&mut random, &mut world);
     world.budget = budget(&mut random);
     world.tied = random.below(5) == 0;
+    world.upgrades = random.below(3) == 0;
     if random.below(4) == 0 {
         world.timings.settle = TICK * 12;
     }

@@ -9,7 +9,7 @@ use ftl_controller::plan::{Plan, plan};
 use ftl_controller::time::Time;
 use ftl_controller::timings::Timings;
 use ftl_core::Digest;
-use ftl_core::key::{DeploymentId, Instance, RunnerKey, Session};
+use ftl_core::key::{DeploymentId, Epoch, Instance, RunnerKey, Session};
 use ftl_core::name::{ChangeRequest, ModuleName, PlatformName};
 use ftl_core::platform::{Exit, InstanceRef, PlatformError};
 use ftl_core::runner::Report;
@@ -112,6 +112,8 @@ pub(crate) struct Process {
     pub(crate) nonce: u32,
     pub(crate) key: RunnerKey,
     pub(crate) target: Target,
+    /// The Controller's life that asked for it.
+    pub(crate) epoch: Epoch,
     pub(crate) end: Option<Exit>,
     pub(crate) removed: bool,
     pub(crate) by_itself: bool,
@@ -263,6 +265,8 @@ pub(crate) struct World {
     pub(crate) frozen: Option<(Controller, Desired)>,
     /// Whether instances end with their Controller (no `adopt`).
     pub(crate) tied: bool,
+    /// Whether every Controller asks for instances otherwise than the one before it.
+    pub(crate) upgrades: bool,
     pub(crate) processes: Vec<Process>,
     pub(crate) net: Vec<Message>,
     pub(crate) requests: Vec<Parcel<Request>>,
@@ -346,6 +350,7 @@ impl World {
             controller: None,
             frozen: None,
             tied: false,
+            upgrades: false,
             processes: Vec::new(),
             net: Vec::new(),
             requests: Vec::new(),

@@ -15,7 +15,7 @@ use crate::name::{PlatformName, TargetTriple};
 pub struct Description {
     /// The name it is configured under.
     pub name: PlatformName,
-    /// The version of [`Platform`] that it implements.
+    /// The version of [`Platform`](super::Platform) that it implements.
     pub contract: u32,
     /// What it can do. Claimed: it must work. Not claimed: it must be refused.
     pub capabilities: Vec<Capability>,
@@ -94,9 +94,9 @@ pub enum Capability {
     Networks,
     /// The boot document is never visible in the backend's views.
     SecretFiles,
-    /// It runs [`ProgramSource::Registered`].
+    /// It runs [`ProgramSource::Registered`](super::ProgramSource::Registered).
     ProgramRegistered,
-    /// It runs [`ProgramSource::Binary`].
+    /// It runs [`ProgramSource::Binary`](super::ProgramSource::Binary).
     ProgramBinary,
 }
 

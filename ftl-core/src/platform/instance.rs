@@ -51,7 +51,7 @@ impl Created {
 pub struct InstanceStatus {
     /// Which one.
     pub instance: InstanceRef,
-    /// The [`InstanceSpec::digest`] that it was made from.
+    /// The [`InstanceSpec::digest`](super::InstanceSpec::digest) that it was made from.
     pub digest: Digest,
     /// The generation that made it.
     pub generation: Epoch,

@@ -1,0 +1,5 @@
+//! The binary of the module `heavy`.
+
+fn main() -> std::process::ExitCode {
+    ftl::serve(heavy::MODULE)
+}

@@ -1,0 +1,64 @@
+//! The engine alone: bare containers of the Runner's image, and what is in ours.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bollard::Docker;
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, TopOptionsBuilder,
+};
+use futures_util::StreamExt;
+
+fn engine() -> Docker {
+    Docker::connect_with_defaults().unwrap()
+}
+
+/// The image of the containers of a cluster.
+pub(crate) async fn image_of(cluster: &str) -> String {
+    containers(cluster).await[0].image.clone().unwrap()
+}
+
+async fn containers(cluster: &str) -> Vec<bollard::models::ContainerSummary> {
+    let filters = HashMap::from([("label", vec![format!("ftl.cluster={cluster}")])]);
+    let options = ListContainersOptionsBuilder::new().filters(&filters).build();
+    engine().list_containers(Some(options)).await.unwrap()
+}
+
+/// From the creation of a bare container until it has written a line; it is removed afterwards.
+pub(crate) async fn run(image: &str, round: usize) -> Duration {
+    let docker = engine();
+    let name = format!("ftl-bench-bare-{}-{round}", std::process::id());
+    let body = ContainerCreateBody {
+        image: Some(image.to_owned()),
+        entrypoint: Some(vec!["/ftl".to_owned()]),
+        cmd: Some(vec!["version".to_owned()]),
+        ..ContainerCreateBody::default()
+    };
+    let start = Instant::now();
+    let options = CreateContainerOptionsBuilder::new().name(&name).build();
+    docker.create_container(Some(options), body).await.unwrap();
+    docker.start_container(&name, None).await.unwrap();
+    let logs = LogsOptionsBuilder::new().stdout(true).follow(true).build();
+    docker.logs(&name, Some(logs)).next().await.unwrap().unwrap();
+    let took = start.elapsed();
+    let options = RemoveContainerOptionsBuilder::new().force(true).build();
+    docker.remove_container(&name, Some(options)).await.unwrap();
+    took
+}
+
+/// Resident memory of a Runner of a cluster, in bytes, as the kernel has it.
+pub(crate) async fn memory_of_runner(cluster: &str) -> u64 {
+    let id = containers(cluster).await[0].id.clone().unwrap();
+    let options = TopOptionsBuilder::new().ps_args("-eo pid,args").build();
+    let processes = engine().top_processes(&id, Some(options)).await.unwrap().processes.unwrap();
+    let runner = processes.iter().find(|row| row[1].starts_with("/ftl runner")).expect("a Runner runs");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", row_pid(runner))).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+fn row_pid(row: &[String]) -> &str {
+    row[0].trim()
+}

@@ -1,0 +1,147 @@
+//! Modules in containers: the main job, what the engine shows of it, and what is said when it cannot be.
+
+#![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+
+use ftl_core::Operator;
+use ftl_core::controller::{ChangeSpec, ChangeState, ModuleStatus, Wanted};
+use tests::docker::Engine;
+use tests::{Running, Sandbox, block_on};
+
+const HELLO: &str = "examples/hello";
+const CALL: &str = "greeter.hello {name: \"Ada\"}";
+
+#[test]
+fn modules_run_in_containers_and_leave_one_image() {
+    let Some(engine) = Engine::find("modules_run_in_containers_and_leave_one_image") else { return };
+    let sandbox = Sandbox::new();
+    let cluster = "test-main-job";
+    let mut dev =
+        sandbox.start(&["dev", HELLO, "--platform", "docker", "--cluster", cluster, "--format", "json"]);
+    dev.wait_until_ready();
+    let reply = sandbox.run_at(&dev, &["call", "greeter.hello", "{name: \"Ada\"}"]).expect(0);
+    assert!(reply.stdout.starts_with("{\"message\":\"Hello, Ada! It is "), "{reply:?}");
+
+    let containers = engine.containers(cluster);
+    assert_eq!(containers.len(), 2, "{containers:?}");
+    assert!(containers.iter().all(|container| container.running));
+    let ps = sandbox.run_at(&dev, &["ps"]).expect(0).stdout;
+    assert!(containers.iter().all(|container| ps.contains(&container.name)), "{ps}");
+    for container in &containers {
+        is_hardened(&engine, &container.id);
+    }
+    let image = engine.inspect(&containers[0].id).config.unwrap().image.unwrap();
+    let volumes: Vec<String> = containers.iter().map(|container| volume(&engine, &container.id)).collect();
+
+    assert_eq!(dev.end(rustix::process::Signal::INT).code, 130);
+    engine.assert_nothing_of(cluster);
+    let left = engine.volumes();
+    assert!(volumes.iter().all(|volume| !left.contains(volume)), "{volumes:?}");
+    assert_eq!(engine.runner_images().iter().filter(|tag| **tag == image).count(), 1);
+    sandbox.finish();
+}
+
+/// The one volume of a container.
+fn volume(engine: &Engine, id: &str) -> String {
+    let mounts = engine.inspect(id).mounts.unwrap();
+    mounts.into_iter().find_map(|mount| mount.name).unwrap()
+}
+
+fn is_hardened(engine: &Engine, id: &str) {
+    let inspected = engine.inspect(id);
+    let (config, host) = (inspected.config.unwrap(), inspected.host_config.unwrap());
+    assert_ne!(config.user.as_deref().unwrap_or("0").split(':').next(), Some("0"));
+    assert_eq!(host.readonly_rootfs, Some(true));
+    assert_eq!(host.cap_drop.unwrap(), ["ALL"]);
+    assert!(host.security_opt.unwrap().iter().any(|option| option.starts_with("no-new-privileges")));
+    assert!(host.pids_limit.unwrap() > 0);
+    assert!(host.port_bindings.unwrap_or_default().is_empty(), "no port is published");
+    assert!(config.healthcheck.is_none(), "nobody looks into it by starting programs");
+    assert_eq!(host.restart_policy.unwrap().name.unwrap().to_string(), "no");
+}
+
+#[test]
+fn nothing_travels_twice_and_a_module_moves_alone() {
+    let Some(engine) = Engine::find("nothing_travels_twice_and_a_module_moves_alone") else { return };
+    let sandbox = Sandbox::new();
+    let cluster = "test-moving";
+    let mut dev =
+        sandbox.start(&["dev", HELLO, "--platform", "docker", "--cluster", cluster, "--format", "json"]);
+    dev.wait_until_ready();
+    let before = engine.containers(cluster);
+    let again =
+        sandbox.run_at(&dev, &["deploy", HELLO, "--platform", "docker", "--format", "json"]).expect(0);
+    assert_eq!(again.json()["uploaded_bytes"], 0);
+    assert_eq!(engine.containers(cluster), before, "nothing was touched");
+
+    // One module local and one in a container call each other.
+    place(&dev, "clock", "local");
+    let reply = sandbox.run_at(&dev, &["call", "greeter.hello", "{name: \"Ada\"}"]).expect(0);
+    assert!(reply.stdout.contains("Hello, Ada!"), "{reply:?}");
+    let running = |name: &str| {
+        let containers = engine.containers(cluster);
+        containers.iter().filter(|container| container.running && container.name.contains(name)).count()
+    };
+    tests::wait_until("clock has left its container", || running("clock") == 0);
+    assert_eq!(running("greeter"), 1);
+    place(&dev, "greeter", "local");
+    place(&dev, "clock", "docker");
+    let reply = sandbox.run_at(&dev, &["call", "greeter.hello", "{name: \"Ada\"}"]).expect(0);
+    assert!(reply.stdout.contains("Hello, Ada!"), "{reply:?}");
+
+    // A container that somebody removes is replaced, and said so.
+    let clock = engine.containers(cluster).into_iter().find(|container| container.running).unwrap();
+    engine.remove(&clock.id);
+    tests::wait_until("another container runs", || {
+        engine.containers(cluster).iter().any(|container| container.running && container.id != clock.id)
+    });
+    assert_eq!(dev.end(rustix::process::Signal::TERM).code, 0);
+    engine.assert_nothing_of(cluster);
+    sandbox.finish();
+}
+
+/// Moves a module to another platform and waits until it serves there.
+fn place(running: &Running, module: &str, platform: &str) {
+    let client = running.client();
+    block_on(async {
+        let modules: Vec<ModuleStatus> = client.status().await.unwrap();
+        let status = modules.iter().find(|status| status.module.as_str() == module).unwrap();
+        let wanted = Wanted {
+            deployment: status.deployment.clone(),
+            platform: platform.parse().unwrap(),
+            replicas: status.desired,
+        };
+        let request = format!("move-{module}-{platform}").parse().unwrap();
+        let change = client.apply(ChangeSpec::new(request, vec![wanted])).await.unwrap();
+        let mut seen = 0;
+        loop {
+            let status = client.change_status(change, seen).await.unwrap();
+            match status.state {
+                ChangeState::Committed => return,
+                ChangeState::Rolling => seen = status.seen,
+                failed => panic!("{failed:?}: {:?}", status.modules),
+            }
+        }
+    });
+}
+
+#[test]
+fn an_engine_that_is_not_there_is_told() {
+    let sandbox = Sandbox::new().with("FTL_DOCKER_HOST", "unix:///nowhere/docker.sock");
+    let answer =
+        sandbox.run(&["dev", HELLO, "--platform", "docker", "--timeout", "3", "--call", CALL]).expect(124);
+    assert!(answer.says("/nowhere/docker.sock"), "{answer:?}");
+    let list = sandbox.run(&["platform", "list"]).expect(0);
+    assert!(list.stdout.contains("down: "), "{list:?}");
+    sandbox.finish();
+}
+
+#[test]
+fn an_unknown_platform_names_the_known_ones() {
+    let sandbox = Sandbox::new();
+    let answer = sandbox.run(&["dev", HELLO, "--platform", "dokcer", "--call", CALL]).expect(1);
+    assert!(
+        answer.says("there is no platform `dokcer`, only local, docker; did you mean `docker`?"),
+        "{answer:?}"
+    );
+    sandbox.finish();
+}
