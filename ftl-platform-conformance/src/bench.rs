@@ -213,10 +213,10 @@ impl Bench {
         self.until(&format!("runner {key} is seen to have ended"), end).await
     }
 
-    /// Waits until a process does not answer any more.
+    /// Waits until a process is no more.
     pub(crate) async fn gone(&self, probe: &Probe) -> Result<(), Flaw> {
         let what = format!("the process {probe:?} is gone");
-        self.until(&what, || async { Ok((!probe.serves().await).then_some(())) }).await
+        self.until(&what, || async { Ok(probe.is_gone().await.then_some(())) }).await
     }
 
     /// Waits for something that must happen.

@@ -185,6 +185,11 @@ impl Probe {
     pub(crate) async fn serves(&self) -> bool {
         self.order(Order::Ping).await.is_ok()
     }
+
+    /// Whether its process is no more; one that is silent may well be.
+    pub(crate) async fn is_gone(&self) -> bool {
+        matches!(self.order(Order::Ping).await, Err(OrderError::Gone(_)))
+    }
 }
 
 impl std::fmt::Debug for Probe {

@@ -40,4 +40,4 @@ pub use check::{Check, Outcome};
 pub use checks::all;
 pub use fixture::Fixture;
 pub use report::{Conclusion, Finding, Report};
-pub use run::{RunError, Selection, UnknownCheck, run};
+pub use run::{RunError, Selection, UnknownCheck, abandon, run};

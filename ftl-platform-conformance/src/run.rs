@@ -9,11 +9,13 @@ use futures_util::stream::{self, StreamExt};
 use tokio::time::{Instant, timeout};
 
 use crate::bench::{Bench, Times};
-use crate::check::{Check, Flaw, Outcome};
+use crate::check::{Check, Flaw, Outcome, chain};
 use crate::checks::{all, refused};
 use crate::fixture::Fixture;
 use crate::report::{Finding, Report};
 
+/// Names the cluster of the starts that are timed, as the name of a check names its.
+const STARTS: &str = "starts";
 /// Starts that are timed before anything is checked.
 const TIMED_STARTS: usize = 5;
 /// How long one of them may take: nothing is known of the backend yet.
@@ -110,10 +112,28 @@ pub async fn run(
     Ok(Report::new(name, selection.seed, start, began.elapsed(), findings))
 }
 
+/// Ends and removes whatever a run of this selection made, for who gave it up in the middle. Answers with what is left.
+///
+/// # Errors
+/// When there is no platform.
+pub async fn abandon(fixture: &dyn Fixture, selection: &Selection) -> Result<Vec<String>, RunError> {
+    let platform = fixture.platform().await.map_err(RunError::Platform)?;
+    let names = selection.checks()?.into_iter().map(|check| check.name).chain([STARTS]);
+    let mut left = Vec::new();
+    // A cluster's name is always legal: a word and hexadecimal digits.
+    for id in names.filter_map(|name| cluster(selection.seed, name).parse().ok()) {
+        match platform.release(&id, ReleaseOptions::with_instances()).await {
+            Ok(released) => left.extend(released.left),
+            Err(error) => left.push(format!("cluster {id}: {}", chain(&error))),
+        }
+    }
+    Ok(left)
+}
+
 /// The slowest of some starts.
 async fn time_starts(fixture: &Arc<dyn Fixture>, seed: u64) -> Result<Duration, Flaw> {
     let times = Times { patience: FIRST_START, ..Times::of(Duration::ZERO) };
-    let mut bench = Bench::new(fixture.clone(), &cluster(seed, "start"), times).await?;
+    let mut bench = Bench::new(fixture.clone(), &cluster(seed, STARTS), times).await?;
     let mut slowest = Duration::ZERO;
     let mut timed = Ok(());
     for _ in 0..TIMED_STARTS {

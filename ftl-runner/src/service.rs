@@ -249,7 +249,7 @@ mod tests {
         let boot = Boot::new(cluster, RunnerKey(1), language, Epoch(1), vec![controller], secret);
         let redial_max = Duration::from_millis(20);
         let timings = Timings { orphan, redial_first: redial_max, redial_max, ..Timings::default() };
-        Options { boot, directory: directory.to_owned(), lifeline: false, timings }
+        Options { boot, directory: directory.to_owned(), lifeline: false, libraries: false, timings }
     }
 
     #[tokio::test]

@@ -1,10 +1,10 @@
 //! `ftl platform`: which platforms there are, and whether one keeps its promises.
 
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ftl_core::platform::{Description, Health, PlatformError, Probe};
-use ftl_platform_conformance::{Check, Conclusion, Report, Selection, all, run};
+use ftl_platform_conformance::{Check, Conclusion, Finding, Fixture, Report, Selection, abandon, all, run};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -119,25 +119,40 @@ pub(super) async fn verify(args: VerifyArgs, output: Output) -> Result<Exit, Cli
         return Ok(Exit::Ok);
     }
     let folder = folder()?;
-    let remains = format!("what was being checked is gone, unless {} outlives this process", known.name);
-    unless_interrupted(check(&args, known.make, folder.path(), &selection, output), &remains).await
+    let fixture = (known.make)(folder.path())?;
+    let checked = check(&args, fixture.clone(), &selection, output);
+    let checked = unless_interrupted(checked, "nothing that was being checked is left").await;
+    match checked {
+        Err(interrupted) if interrupted.exit == Exit::Interrupted => {
+            Err(clean_up(&*fixture, &selection, interrupted).await)
+        }
+        other => other,
+    }
+}
+
+/// Removes what an interrupted run made; the error says so, or what is left.
+async fn clean_up(fixture: &dyn Fixture, selection: &Selection, interrupted: CliError) -> CliError {
+    match abandon(fixture, selection).await {
+        Ok(left) if left.is_empty() => interrupted,
+        Ok(left) => CliError::interrupted(format!("these are left: {}", left.join(", "))),
+        Err(error) => CliError::interrupted("what was being checked may be left").because(error),
+    }
 }
 
 async fn check(
     args: &VerifyArgs,
-    make: fn(&Path) -> Result<std::sync::Arc<dyn ftl_platform_conformance::Fixture>, CliError>,
-    folder: &Path,
+    fixture: Arc<dyn Fixture>,
     selection: &Selection,
     output: Output,
 ) -> Result<Exit, CliError> {
     let again = format!("ftl platform verify {}", args.name);
     let mut written = Ok(());
-    let tell = |finding: &ftl_platform_conformance::Finding| {
+    let tell = |finding: &Finding| {
         if output.format == Format::Text && written.is_ok() {
             written = output.data(&finding.in_words(&again, selection.seed));
         }
     };
-    let report = run(make(folder)?, selection, tell).await;
+    let report = run(fixture, selection, tell).await;
     written?;
     let report = report.map_err(|error| {
         CliError::failed(format!("platform `{}` cannot be checked", args.name)).because(error)

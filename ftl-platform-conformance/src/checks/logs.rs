@@ -6,7 +6,7 @@ use ftl_core::PlatformExt;
 use ftl_core::controller::BoxStream;
 use ftl_core::platform::{Capability, LogOptions, PlatformError};
 use ftl_core::runner::{OutputLine, Stream};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::bench::{Bench, Live};
 use crate::check::{Check, Flaw, Verdict, ensure};
@@ -71,23 +71,29 @@ fn words(text: &str) -> Order {
     Order::Write { stream: Stream::Stdout, bytes: text.as_bytes().to_vec() }
 }
 
-/// Reads a stream to its end.
+/// Reads a stream to its end. Its time begins anew with each line: how many there are is not what is checked.
 async fn read_all(
     bench: &Bench,
     mut stream: BoxStream<Result<OutputLine, PlatformError>>,
 ) -> Result<Vec<OutputLine>, Flaw> {
     let mut lines = Vec::new();
-    let all = async {
-        while let Some(line) = poll_fn(|context| stream.as_mut().poll_next(context)).await {
-            lines.push(line?);
-        }
-        Ok::<(), PlatformError>(())
-    };
-    let waited = bench.times.patience;
-    timeout(waited, all)
-        .await
-        .map_err(|_| Flaw::broken(format!("the output did not end within {waited:?}")))??;
+    while let Some(line) = next(bench, &mut stream).await? {
+        lines.push(line);
+    }
     Ok(lines)
+}
+
+/// The next line, or the end.
+async fn next(
+    bench: &Bench,
+    stream: &mut BoxStream<Result<OutputLine, PlatformError>>,
+) -> Result<Option<OutputLine>, Flaw> {
+    let waited = bench.times.patience;
+    let next = poll_fn(|context| stream.as_mut().poll_next(context));
+    let next = timeout(waited, next).await;
+    let next =
+        next.map_err(|_| Flaw::broken(format!("neither a line nor the end came within {waited:?}")))?;
+    Ok(next.transpose()?)
 }
 
 /// What can be read now.
@@ -95,13 +101,23 @@ async fn output(bench: &Bench, live: &Live) -> Result<Vec<OutputLine>, Flaw> {
     read_all(bench, bench.platform.logs(&live.instance, LogOptions::default()).await?).await
 }
 
-/// Waits until what can be read ends with this line.
+/// Waits until what can be read ends with this line, for as long as more and more can be read.
 async fn read_until(bench: &Bench, live: &Live, last: &str) -> Result<Vec<OutputLine>, Flaw> {
-    let look = || async {
-        let lines = output(bench, live).await?;
-        Ok(lines.last().is_some_and(|line| line.text == last).then_some(lines))
-    };
-    bench.until(&format!("the line {last:?} can be read"), look).await
+    let mut newest = None;
+    let mut deadline = Instant::now() + bench.times.patience;
+    loop {
+        let stream = bench.platform.logs(&live.instance, LogOptions::tail(1)).await?;
+        let seen = read_all(bench, stream).await?.pop().map(|line| line.text);
+        if seen.as_deref() == Some(last) {
+            return output(bench, live).await;
+        }
+        if seen != newest {
+            newest = seen;
+            deadline = Instant::now() + bench.times.patience;
+        }
+        ensure!(Instant::now() < deadline, "the line {last:?} cannot be read, the newest is {newest:?}");
+        sleep(bench.times.look).await;
+    }
 }
 
 async fn last_words(bench: &Bench) -> Verdict {
@@ -166,15 +182,11 @@ async fn follow_ends(bench: &Bench) -> Verdict {
     let mut options = LogOptions::default();
     options.follow = true;
     let mut stream = bench.platform.logs(&live.instance, options).await?;
-    let patience = bench.times.patience;
     for text in ["one", "two"] {
         live.probe.order(words(&format!("{text}\n"))).await?;
-        let next = poll_fn(|context| stream.as_mut().poll_next(context));
-        match timeout(patience, next).await {
-            Ok(Some(Ok(line))) => ensure!(line.text == text, "{:?} came instead of {text:?}", line.text),
-            Ok(Some(Err(error))) => return Err(error.into()),
-            Ok(None) => return Err(Flaw::broken("the output ended before its program")),
-            Err(_) => return Err(Flaw::broken(format!("{text:?} did not come within {patience:?}"))),
+        match next(bench, &mut stream).await? {
+            Some(line) => ensure!(line.text == text, "{:?} came instead of {text:?}", line.text),
+            None => return Err(Flaw::broken("the output ended before its program")),
         }
     }
     live.probe.end(Order::Exit { code: 0 }).await?;
