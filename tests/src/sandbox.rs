@@ -171,7 +171,11 @@ impl Sandbox {
     /// Starts `ftl serve` over the data directory of a former one, where that one answered.
     #[must_use]
     pub fn serve_again(&self, data: &str, former: &Running) -> Running {
-        wait_until("the former one has ended", || former.has_ended());
+        // Not before its last thread is gone, which may be later than its process seems to be.
+        let lock = self.path(data).join("lock");
+        wait_until("the former one has ended", || {
+            fs::File::open(&lock).is_ok_and(|lock| lock.try_lock().is_ok())
+        });
         self.serve_at(data, former.url.strip_prefix("http://").unwrap(), &[], |ftl| Command::new(ftl))
     }
 
