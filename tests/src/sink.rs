@@ -7,6 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::PATIENCE;
+
+/// How long the last connection may take, which ends the thread.
+const LAST_KNOCK: Duration = Duration::from_secs(1);
 
 /// Takes lines until it is dropped.
 #[derive(Debug)]
@@ -32,7 +38,8 @@ impl Sink {
                     if ending.load(Ordering::Relaxed) {
                         return;
                     }
-                    take(&stream, &file);
+                    let file = file.clone();
+                    std::thread::spawn(move || take(&stream, &file));
                 }
             }
         });
@@ -54,6 +61,8 @@ impl Sink {
 
 /// One line, kept before it is acknowledged.
 fn take(mut stream: &TcpStream, file: &Path) {
+    // The end of a container is never told to those it spoke with.
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut line = String::new();
     if BufReader::new(stream).read_line(&mut line).is_ok_and(|read| read > 0) {
         let mut file = OpenOptions::new().append(true).open(file).unwrap();
@@ -66,7 +75,10 @@ fn take(mut stream: &TcpStream, file: &Path) {
 impl Drop for Sink {
     fn drop(&mut self) {
         self.ending.store(true, Ordering::Relaxed);
-        let _ = TcpStream::connect(self.address);
+        // Wakes the thread that accepts, unless the address went away with its network.
+        if TcpStream::connect_timeout(&self.address, LAST_KNOCK).is_err() {
+            return;
+        }
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
