@@ -38,6 +38,16 @@ impl Tally {
             Fate::Ran => self.other.push((id, failure)),
         }
     }
+
+    /// Asserts what holds of every call, whatever became of its Controller, its Runner or the engine: `file` has what
+    /// really ran.
+    pub fn assert_nothing_lost_or_doubled(&self, file: &Path) {
+        let noted = noted(file);
+        assert!(noted.values().all(|times| *times == 1), "ran twice: {noted:?}");
+        assert!(self.ok.iter().all(|id| noted.contains_key(id)), "answered and not run");
+        assert!(!self.not_started.iter().any(|id| noted.contains_key(id)), "said `not started` and ran");
+        assert!(self.other.is_empty(), "{:?}", self.other);
+    }
 }
 
 /// Calls `counter.note`, which is not idempotent, again and again, while `disturb` does its worst: until that is done,

@@ -15,7 +15,7 @@ use ftl_core::controller::{ChangeState, Wanted};
 use rustix::process::Signal;
 use serde_json::Value;
 use tests::changes::change;
-use tests::load::{LANES, Tally, noted, under_load};
+use tests::load::{LANES, under_load};
 use tests::processes::{Process, replica, replicas, send, wait_for_end};
 use tests::{Running, Sandbox, block_on, wait_until};
 
@@ -60,15 +60,6 @@ fn said(sandbox: &Sandbox) -> [usize; 3] {
         .map(|message| lines.iter().filter(|line| line["fields"]["message"] == message).count())
 }
 
-/// What holds of every call, whatever became of its Controller.
-fn nothing_is_lost_or_doubled(tally: &Tally, file: &Path) {
-    let noted = noted(file);
-    assert!(noted.values().all(|times| *times == 1), "ran twice: {noted:?}");
-    assert!(tally.ok.iter().all(|id| noted.contains_key(id)), "answered and not run");
-    assert!(!tally.not_started.iter().any(|id| noted.contains_key(id)), "said `not started` and ran");
-    assert!(tally.other.is_empty(), "{:?}", tally.other);
-}
-
 /// Ends a Controller under load by this signal, starts the next one, and answers with it.
 fn replace_under_load(sandbox: &Sandbox, serve: &Running, signal: Signal) -> Running {
     let file = sandbox.path("noted");
@@ -79,7 +70,7 @@ fn replace_under_load(sandbox: &Sandbox, serve: &Running, signal: Signal) -> Run
         serve.signal(signal);
         *next.lock().unwrap() = Some(sandbox.serve_again("data", serve));
     });
-    nothing_is_lost_or_doubled(&tally, &file);
+    tally.assert_nothing_lost_or_doubled(&file);
     // What was under way, and for each lane one more that a process on its way out still let in.
     assert!(tally.may_have_run.len() <= 2 * LANES, "too many: {:?}", tally.may_have_run);
     next.into_inner().unwrap().unwrap()
@@ -97,7 +88,7 @@ fn survives(signal: Signal) {
     fs::write(&file, "").unwrap();
     let tally = under_load(&next, &file, 50, || {});
     assert_eq!(tally.ok.len(), LANES * 50, "{tally:?}");
-    nothing_is_lost_or_doubled(&tally, &file);
+    tally.assert_nothing_lost_or_doubled(&file);
 
     let counter = counter(&sandbox, &next);
     assert_eq!(

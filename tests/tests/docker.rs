@@ -1,9 +1,10 @@
 //! Modules in containers: the main job, what the engine shows of it, and what is said when it cannot be.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
+#![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
 use ftl_core::Operator;
-use ftl_core::controller::{ChangeSpec, ChangeState, ModuleStatus, Wanted};
+use ftl_core::controller::{ChangeState, Wanted};
+use tests::changes::change;
 use tests::docker::Engine;
 use tests::{Running, Sandbox, block_on};
 
@@ -103,24 +104,15 @@ fn nothing_travels_twice_and_a_module_moves_alone() {
 fn place(running: &Running, module: &str, platform: &str) {
     let client = running.client();
     block_on(async {
-        let modules: Vec<ModuleStatus> = client.status().await.unwrap();
+        let modules = client.status().await.unwrap();
         let status = modules.iter().find(|status| status.module.as_str() == module).unwrap();
         let wanted = Wanted {
             deployment: status.deployment.clone(),
             platform: platform.parse().unwrap(),
             replicas: status.desired,
         };
-        let request = format!("move-{module}-{platform}").parse().unwrap();
-        let change = client.apply(ChangeSpec::new(request, vec![wanted])).await.unwrap();
-        let mut seen = 0;
-        loop {
-            let status = client.change_status(change, seen).await.unwrap();
-            match status.state {
-                ChangeState::Committed => return,
-                ChangeState::Rolling => seen = status.seen,
-                failed => panic!("{failed:?}: {:?}", status.modules),
-            }
-        }
+        let changed = change(&client, &format!("move-{module}-{platform}"), wanted).await;
+        assert_eq!(changed.state, ChangeState::Committed, "{:?}", changed.modules);
     });
 }
 

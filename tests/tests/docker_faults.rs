@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tests::changes::change;
 use tests::docker::{Container, Engine};
-use tests::load::{LANES, Tally, noted, under_load};
+use tests::load::{LANES, under_load};
 use tests::proxy::{Mode, Proxy};
 use tests::sink::Sink;
 use tests::{Running, Sandbox, block_on, wait_until};
@@ -46,15 +46,6 @@ fn running(engine: &Engine, cluster: &str) -> Vec<Container> {
     engine.containers(cluster).into_iter().filter(|container| container.running).collect()
 }
 
-/// What holds of every call, whatever became of its Controller or the engine.
-fn nothing_is_lost_or_doubled(tally: &Tally, file: &Path) {
-    let noted = noted(file);
-    assert!(noted.values().all(|times| *times == 1), "ran twice: {noted:?}");
-    assert!(tally.ok.iter().all(|id| noted.contains_key(id)), "answered and not run");
-    assert!(!tally.not_started.iter().any(|id| noted.contains_key(id)), "said `not started` and ran");
-    assert!(tally.other.is_empty(), "{:?}", tally.other);
-}
-
 #[test]
 fn a_controller_that_is_killed_finds_its_containers_again() {
     let Some(engine) = Engine::find("a_controller_that_is_killed_finds_its_containers_again") else { return };
@@ -73,7 +64,7 @@ fn a_controller_that_is_killed_finds_its_containers_again() {
         serve.signal(Signal::KILL);
         *next.lock().unwrap() = Some(sandbox.serve_again("data", &serve));
     });
-    nothing_is_lost_or_doubled(&tally, sink.file());
+    tally.assert_nothing_lost_or_doubled(sink.file());
     assert!(tally.may_have_run.len() <= 2 * LANES, "too many: {:?}", tally.may_have_run);
 
     // From its first word on, the next one fails no call.
@@ -81,7 +72,7 @@ fn a_controller_that_is_killed_finds_its_containers_again() {
     fs::write(sink.file(), "").unwrap();
     let tally = under_load(&next, Path::new(&to), 50, || {});
     assert_eq!(tally.ok.len(), LANES * 50, "{tally:?}");
-    nothing_is_lost_or_doubled(&tally, sink.file());
+    tally.assert_nothing_lost_or_doubled(sink.file());
     wait_until("all are ready again", || counter(&sandbox, &next)["ready"] == CONTAINERS);
     assert_eq!(counter(&sandbox, &next)["restarts"], 0);
     assert_eq!(running(&engine, cluster), before, "the same containers");
@@ -117,7 +108,7 @@ fn calls_go_on_while_the_engine_is_frozen_or_away() {
         }
     });
     assert!(tally.may_have_run.is_empty() && tally.not_started.is_empty(), "{tally:?}");
-    nothing_is_lost_or_doubled(&tally, sink.file());
+    tally.assert_nothing_lost_or_doubled(sink.file());
     wait_until("as many run as are wanted", || engine.containers(cluster).len() == 3);
     assert_eq!(running(&engine, cluster).len(), 3);
     let _ = serve.end(Signal::TERM).expect(0);
