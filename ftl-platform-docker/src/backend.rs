@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::connect::{Engine, Surroundings};
 use crate::image::{Host, Images};
+use crate::instances::Seen;
 use crate::options::Options;
 
 /// The engine, the images of this machine's programs, and how it is all configured. It holds nothing that the engine
@@ -15,6 +16,7 @@ pub(crate) struct Backend {
     /// Networks are made one at a time by this process, which makes the race with others rare.
     pub(crate) networking: tokio::sync::Mutex<()>,
     pub(crate) options: Options,
+    pub(crate) seen: Seen,
 }
 
 impl Backend {
@@ -25,6 +27,7 @@ impl Backend {
             images: Images::new(Host::of_this_machine()),
             networking: tokio::sync::Mutex::default(),
             options,
+            seen: Seen::default(),
         }
     }
 }

@@ -1,14 +1,16 @@
 //! Whether the engine really starts something: engines were seen that answer, and start nothing.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, StartContainerOptions, WaitContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, StartContainerOptions,
+    WaitContainerOptionsBuilder,
 };
 use ftl_core::platform::{ErrorKind, Health, PlatformError};
 use futures_util::StreamExt;
@@ -21,6 +23,8 @@ use crate::marks::{self, Labels};
 
 /// How long a program may take that says its version.
 const RUN_TIME: Duration = Duration::from_secs(20);
+/// An older canary is nobody's any more, in seconds.
+const AGE_MAX_S: i64 = 600;
 /// What the canary is asked. How it answers does not matter, but that it ends.
 const QUESTION: &str = "--version";
 
@@ -45,10 +49,12 @@ impl Backend {
 
     async fn try_canary(&self) -> Result<(), PlatformError> {
         let program =
-            self.images.any().map_or_else(std::env::current_exe, Ok::<PathBuf, _>).map_err(|error| {
-                PlatformError::new(ErrorKind::Internal, "this program does not know where it is")
-                    .with_source(error)
-            })?;
+            self.images.any_program().map_or_else(std::env::current_exe, Ok::<PathBuf, _>).map_err(
+                |error| {
+                    PlatformError::new(ErrorKind::Internal, "this program does not know where it is")
+                        .with_source(error)
+                },
+            )?;
         let image = self.images.ensure(&self.engine, &program).await?;
         let body = ContainerCreateBody {
             image: Some(image),
@@ -62,6 +68,7 @@ impl Backend {
             }),
             ..ContainerCreateBody::default()
         };
+        self.remove_old_canaries().await?;
         let options = CreateContainerOptionsBuilder::new().name(&name()).build();
         let create = |client: Docker| {
             let (options, body) = (Some(options.clone()), body.clone());
@@ -72,6 +79,24 @@ impl Backend {
         // In any case: it is nobody's instance, and nobody else removes it.
         discard(&self.engine, &id).await?;
         ran
+    }
+
+    /// Those of processes that ended before they could.
+    async fn remove_old_canaries(&self) -> Result<(), PlatformError> {
+        let filters = HashMap::from([("label", vec![format!("{}={}", marks::CANARY, marks::US)])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let list = |client: Docker| {
+            let options = Some(options.clone());
+            async move { client.list_containers(options).await }
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+        for canary in self.engine.read("list canaries", list).await? {
+            let age = now.saturating_sub(canary.created.unwrap_or(now));
+            if let Some(id) = canary.id.filter(|_| age > AGE_MAX_S) {
+                discard(&self.engine, &id).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn run(&self, id: &str) -> Result<(), PlatformError> {

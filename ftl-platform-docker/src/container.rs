@@ -24,6 +24,10 @@ const BOOT_FILE: &str = "boot.json";
 /// Says, in the instance's directory, that it was asked to end. A container's labels cannot be changed, and its engine
 /// does not remember why a container ended.
 pub(crate) const ASKED_FILE: &str = "asked-to-end";
+/// Makes the engine's init process say how the program ended: see `init`.
+const INIT_VARIABLE: &str = "TINI_VERBOSITY";
+/// Its least talkative level at which it does.
+const INIT_LEVEL: &str = "2";
 /// Longest name of a host.
 const HOST_NAME_BYTES_MAX: usize = 63;
 /// The engine keeps so much output of a container: twice this, as JSON with its times.
@@ -139,6 +143,7 @@ fn environment(spec: &InstanceSpec, zone: Option<String>) -> Vec<String> {
         (BOOT_VARIABLE.to_owned(), format!("{DIRECTORY}/{BOOT_FILE}")),
         (DIRECTORY_VARIABLE.to_owned(), DIRECTORY.to_owned()),
         (LIBRARIES_VARIABLE.to_owned(), "artefacts".to_owned()),
+        (INIT_VARIABLE.to_owned(), INIT_LEVEL.to_owned()),
     ]);
     environment.into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
@@ -225,9 +230,14 @@ mod tests {
         let mut spec = spec();
         spec.env.insert("FTL_DIR".into(), "/elsewhere".into());
         spec.env.insert("TZ".into(), "Europe/Vienna".into());
-        let expected = ["FTL_BOOT=/var/lib/ftl/boot.json", "FTL_DIR=/var/lib/ftl", "FTL_LIBRARIES=artefacts"];
+        let expected = [
+            "FTL_BOOT=/var/lib/ftl/boot.json",
+            "FTL_DIR=/var/lib/ftl",
+            "FTL_LIBRARIES=artefacts",
+            "TINI_VERBOSITY=2",
+            "TZ=Europe/Vienna",
+        ];
         let found = environment(&spec, Some("UTC".into()));
-        assert_eq!(found[..3], expected);
-        assert_eq!(found[3], "TZ=Europe/Vienna");
+        assert_eq!(found, expected);
     }
 }

@@ -18,7 +18,7 @@ use tracing::debug;
 use crate::backend::Backend;
 use crate::connect::Engine;
 use crate::container;
-use crate::error::Doing;
+use crate::error::{Doing, is_unanswered};
 use crate::image::DIRECTORY;
 use crate::instances::{self, SETTLE_LOOK, SETTLE_TIME, unsettled};
 use crate::marks::Marks;
@@ -177,9 +177,9 @@ impl Backend {
         if error.kind == ErrorKind::Missing {
             // A network that it was made for is gone; a new one has another id, so this container never starts.
             discard(&self.engine, id).await?;
-            return Err(error.with_hint("the network was removed: it is made anew"));
+            return Err(error.with_hint("a network was removed: prepare the platform again"));
         }
-        if error.kind == ErrorKind::Timeout || error.source.is_some() {
+        if is_unanswered(&error) {
             return Err(error);
         }
         // The engine keeps why it could not be started, and so the instance is an ended one.

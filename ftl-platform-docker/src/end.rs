@@ -15,7 +15,7 @@ use crate::backend::Backend;
 use crate::connect::Engine;
 use crate::container;
 use crate::create::{discard, kill, upload};
-use crate::error::Doing;
+use crate::error::{Doing, is_unanswered};
 use crate::instances;
 
 /// For so long a request to end is watched; most instances have ended by then. Afterwards it is under way.
@@ -32,16 +32,19 @@ impl Backend {
         if matches!(state, InstanceState::Ended(_)) {
             return Ok(());
         }
-        let mark = mark_asked(&self.engine, &found.id).await;
-        if state == InstanceState::Pending {
-            // Without the mark it would start later. With it, whoever is about to start it ends it.
-            mark?;
-            if instances::state(&self.engine, &found.id).await? != Some(InstanceState::Running) {
-                return Ok(());
-            }
-        } else if let Err(error) = mark {
+        match mark_asked(&self.engine, &found.id).await {
+            Ok(()) => self.seen.note_asked(&found.id),
             // An end must also be possible where nothing can be written any more.
-            debug!(%error, runner = %instance.runner, "nobody will know that it was asked to end");
+            Err(error) if state != InstanceState::Pending && !is_unanswered(&error) => {
+                debug!(%error, runner = %instance.runner, "nobody will know that it was asked to end");
+            }
+            Err(error) => return Err(error),
+        }
+        // One that does not run yet would start later. With the mark, whoever is about to start it ends it.
+        if state == InstanceState::Pending
+            && instances::state(&self.engine, &found.id).await? != Some(InstanceState::Running)
+        {
+            return Ok(());
         }
         if grace.is_zero() { kill(&self.engine, &found.id).await } else { self.ask(&found.id, grace).await }
     }

@@ -44,6 +44,11 @@ pub(crate) fn timed_out(what: &str, doing: Doing, after: Option<Duration>) -> Pl
     affected(error, doing)
 }
 
+/// Whether the engine did not answer at all: then nothing is known, and nothing else is worth asking.
+pub(crate) fn is_unanswered(error: &PlatformError) -> bool {
+    error.kind == ErrorKind::Timeout || error.source.is_some()
+}
+
 /// What the engine answered.
 fn answered(what: &str, doing: Doing, status: u16, said: &str) -> PlatformError {
     let said = said.trim();

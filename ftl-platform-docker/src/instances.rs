@@ -1,5 +1,7 @@
 //! Instances, found again by the labels of their containers.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -9,19 +11,22 @@ use bollard::query_parameters::{
 };
 use ftl_core::key::RunnerKey;
 use ftl_core::name::ClusterId;
-use ftl_core::platform::{ErrorKind, InstanceRef, InstanceState, InstanceStatus, PlatformError};
+use ftl_core::platform::{ErrorKind, Exit, InstanceRef, InstanceState, InstanceStatus, PlatformError};
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::{Instant, sleep};
 
 use crate::connect::Engine;
 use crate::container::ASKED_FILE;
+use crate::error::is_unanswered;
 use crate::image::DIRECTORY;
 use crate::marks::{self, Labels, Marks};
-use crate::state;
+use crate::{logs, state};
 
 /// How many containers are inspected at once; the engine answers each in about a millisecond.
 const INSPECTS_PARALLEL: usize = 8;
 
+/// Of how many instances is remembered what was seen.
+const SEEN_MAX: usize = 1 << 10;
 /// How long a container may be listed that cannot be looked at. While the engine makes or removes one, its name is taken
 /// and it is listed, and yet it "does not exist".
 pub(crate) const SETTLE_TIME: Duration = Duration::from_secs(3);
@@ -54,6 +59,38 @@ impl Container {
 
     fn status(&self, state: InstanceState) -> InstanceStatus {
         InstanceStatus::new(self.instance(), self.marks.digest, self.marks.generation, state).at(&self.name)
+    }
+}
+
+/// What was seen of instances before. Only spares work: all of it can be seen again.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(Mutex<HashMap<String, Last>>);
+
+/// What was seen of an instance.
+#[derive(Clone, Debug)]
+enum Last {
+    /// It runs, and was asked to end or not. Whoever asks goes through this value, or had asked before it was made.
+    Running { asked: bool },
+    /// It ended, and stays so.
+    Ended(Exit),
+}
+
+impl Seen {
+    fn get(&self, id: &str) -> Option<Last> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    fn note(&self, id: &str, last: Last) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= SEEN_MAX {
+            seen.clear();
+        }
+        seen.insert(id.to_owned(), last);
+    }
+
+    /// An instance was asked to end.
+    pub(crate) fn note_asked(&self, id: &str) {
+        self.note(id, Last::Running { asked: true });
     }
 }
 
@@ -113,7 +150,7 @@ pub(crate) async fn asked(engine: &Engine, id: &str) -> Result<bool, PlatformErr
     match engine.read("look into a container", look).await {
         Ok(_) => Ok(true),
         // It is not there, or the container is just being removed: nobody knows.
-        Err(error) if error.kind != ErrorKind::Timeout && error.source.is_none() => Ok(false),
+        Err(error) if !is_unanswered(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -126,7 +163,16 @@ pub(crate) async fn state(engine: &Engine, id: &str) -> Result<Option<InstanceSt
     if matches!(seen, InstanceState::Running | InstanceState::Unknown { .. }) {
         return Ok(Some(seen));
     }
-    Ok(Some(state::of(&found, asked(engine, id).await?)))
+    match state::of(&found, asked(engine, id).await?) {
+        InstanceState::Ended(exit) if exit.signal.is_some() && exit.oom != Some(true) => {
+            let code = logs::exit_code(engine, id).await?;
+            Ok(Some(InstanceState::Ended(match code {
+                Some(code) => state::with_code(exit, code),
+                None => exit,
+            })))
+        }
+        state => Ok(Some(state)),
+    }
 }
 
 /// The container of an instance, and what the instance is doing.
@@ -159,15 +205,42 @@ pub(crate) fn unsettled(name: &str) -> PlatformError {
 pub(crate) async fn observe(
     engine: &Engine,
     cluster: &ClusterId,
+    seen: &Seen,
 ) -> Result<Vec<InstanceStatus>, PlatformError> {
     let containers = list(engine, &marks::all_of(cluster)).await?;
     let looked = futures_util::stream::iter(containers).map(|container| async move {
-        if container.running {
-            return Ok(Some(container.status(InstanceState::Running)));
-        }
-        let state = state(engine, &container.id).await?;
+        let state = if container.running {
+            Some(running(engine, &container.id, seen).await?)
+        } else {
+            not_running(engine, &container.id, seen).await?
+        };
         Ok::<_, PlatformError>(state.map(|state| container.status(state)))
     });
     // One that was removed meanwhile is none.
     looked.buffered(INSPECTS_PARALLEL).try_filter_map(async |status| Ok(status)).try_collect().await
+}
+
+async fn running(engine: &Engine, id: &str, seen: &Seen) -> Result<InstanceState, PlatformError> {
+    let asked = match seen.get(id) {
+        Some(Last::Running { asked }) => asked,
+        _ => {
+            let asked = asked(engine, id).await?;
+            seen.note(id, Last::Running { asked });
+            asked
+        }
+    };
+    Ok(if asked { InstanceState::Stopping } else { InstanceState::Running })
+}
+
+async fn not_running(engine: &Engine, id: &str, seen: &Seen) -> Result<Option<InstanceState>, PlatformError> {
+    if let Some(Last::Ended(exit)) = seen.get(id) {
+        return Ok(Some(InstanceState::Ended(exit)));
+    }
+    let state = state(engine, id).await?;
+    match &state {
+        // One that never started may yet be started by whoever is just making it, and then it has another end.
+        Some(InstanceState::Ended(exit)) if !exit.never_started => seen.note(id, Last::Ended(exit.clone())),
+        _ => {}
+    }
+    Ok(state)
 }

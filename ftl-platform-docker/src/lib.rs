@@ -13,8 +13,8 @@
 //! * An engine may be away, slow, or frozen: every request has its time, and what may have taken effect says so.
 //!
 //! Reading order: `platform` (the contract), `backend` (what operations have at hand), `create`, `instances` and `end`
-//! (the life of one), `prepare`, `network` and `image` (what they share), `container`, `marks` and `state` (pure: what
-//! the engine is asked and what it says), `logs`, `watch`, `canary`, `sweep`; then `connect` and `error` (the engine
+//! (the life of one), `prepare`, `network` and `image` (what they share), `container`, `marks`, `state` and `init` (pure:
+//! what the engine is asked and what it says), `logs`, `watch`, `canary`, `sweep`; then `connect` and `error` (the engine
 //! itself), [`closure`] and `elf`.
 
 mod backend;
@@ -27,6 +27,7 @@ mod elf;
 mod end;
 mod error;
 mod image;
+mod init;
 mod instances;
 mod logs;
 mod marks;

@@ -3,24 +3,35 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::query_parameters::LogsOptionsBuilder;
 use ftl_core::controller::BoxStream;
 use ftl_core::output::Lines;
-use ftl_core::platform::{LogOptions, PlatformError};
+use ftl_core::platform::{ErrorKind, LogOptions, PlatformError};
 use ftl_core::runner::{OutputLine, Stream};
-use futures_util::StreamExt;
-use tokio::time::timeout;
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 
 use crate::connect::Engine;
 use crate::error::{Doing, refused, timed_out};
+use crate::init;
 
 /// The engine keeps a long line in parts of 16 KiB, and counts those when asked for the newest lines. So many more are
 /// asked for that a line of a mebibyte is still whole.
 const PARTS_MORE: usize = 128;
+/// Lines are handed on in batches of so many …
+const BATCH_LINES: usize = 128;
+/// … or after so long: nobody reads faster.
+const BATCH_TIME: Duration = Duration::from_millis(5);
+/// Batches that wait for a reader; a slower one slows down nobody but itself.
+const BATCHES_MAX: usize = 4;
+/// The last lines of standard output among which is the init process's.
+const INIT_LINES: &str = "8";
 /// What completes "docker cannot …".
 const WHAT: &str = "read an instance's output";
 
@@ -42,74 +53,138 @@ pub(crate) async fn read(
         .tail(&tail)
         .build();
     let frames = engine.client().await?.logs(container, Some(ask));
+    let (batches, received) = mpsc::channel(BATCHES_MAX);
     let reader = Reader {
         frames: Box::pin(frames),
-        engine,
         out: Lines::new(Stream::Stdout),
         err: Lines::new(Stream::Stderr),
-        ready: VecDeque::new(),
+        second: (Vec::new(), 0),
+        batch: Vec::new(),
+        failed: None,
+        heard: true,
         follow: options.follow,
         ended: false,
     };
+    // A task: the driver hands on each frame by itself, and waking another thread for each costs more than reading it.
+    // It ends with the output, or when nobody reads.
+    tokio::spawn(reader.pump(engine, batches));
+    let lines = lines(received);
     match options.tail {
-        Some(lines) if !options.follow => newest(reader, lines).await,
-        _ => Ok(Box::pin(futures_util::stream::unfold(reader, |mut reader| async {
-            let line = reader.next().await?;
-            Some((line, reader))
-        }))),
+        Some(count) if !options.follow => newest(lines, count).await,
+        _ => Ok(lines),
     }
 }
 
-/// The last `lines` of what is there.
+/// The lines of batches, one by one.
+fn lines(received: mpsc::Receiver<Batch>) -> BoxStream<Result<OutputLine, PlatformError>> {
+    let batches = futures_util::stream::unfold(received, |mut received| async {
+        let (lines, failed) = received.recv().await?;
+        let failed = failed.map(Err);
+        Some((futures_util::stream::iter(lines.into_iter().map(Ok).chain(failed)), received))
+    });
+    Box::pin(batches.flatten())
+}
+
+/// The code with which a container's program ended, if its init process says so in its last line.
+pub(crate) async fn exit_code(engine: &Engine, container: &str) -> Result<Option<i32>, PlatformError> {
+    let options = LogsOptionsBuilder::new().stdout(true).tail(INIT_LINES).build();
+    let read = |client: Docker| {
+        let frames = client.logs(container, Some(options.clone()));
+        async move { frames.try_collect::<Vec<_>>().await }
+    };
+    let lines = match engine.read(WHAT, read).await {
+        Ok(frames) => frames.into_iter().map(|frame| frame.to_string()),
+        // Gone meanwhile: nobody is told of it.
+        Err(error) if error.kind == ErrorKind::Missing => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(lines.filter_map(|line| init::exit_code(line.trim_end())).next_back())
+}
+
+/// The last `count` lines of what is there.
 async fn newest(
-    mut reader: Reader,
-    lines: usize,
+    mut lines: BoxStream<Result<OutputLine, PlatformError>>,
+    count: usize,
 ) -> Result<BoxStream<Result<OutputLine, PlatformError>>, PlatformError> {
     let mut kept = VecDeque::new();
-    while let Some(line) = reader.next().await {
-        if kept.len() >= lines {
+    while let Some(line) = lines.next().await {
+        kept.push_back(line?);
+        if kept.len() > count {
             kept.pop_front();
-        }
-        if lines > 0 {
-            kept.push_back(line?);
         }
     }
     Ok(Box::pin(futures_util::stream::iter(kept.into_iter().map(Ok))))
 }
 
+/// Lines, and why there are no more.
+type Batch = (Vec<OutputLine>, Option<PlatformError>);
+/// What the driver reads.
+type Frames = Pin<Box<dyn futures_util::Stream<Item = Result<LogOutput, Error>> + Send>>;
+
+/// Cuts frames into lines.
 struct Reader {
-    frames: Pin<Box<dyn futures_util::Stream<Item = Result<LogOutput, Error>> + Send>>,
-    engine: Arc<Engine>,
+    frames: Frames,
     out: Lines,
     err: Lines,
-    /// Lines that one frame completed: a frame holds one line at most, and the end two.
-    ready: VecDeque<OutputLine>,
+    /// The last second in a frame's time, as written and in microseconds since 1970: the next frame's is the same.
+    second: (Vec<u8>, i64),
+    batch: Vec<OutputLine>,
+    failed: Option<PlatformError>,
+    /// Whether there was a frame since it was last asked.
+    heard: bool,
     follow: bool,
     ended: bool,
 }
 
 impl Reader {
-    async fn next(&mut self) -> Option<Result<OutputLine, PlatformError>> {
-        loop {
-            if let Some(line) = self.ready.pop_front() {
-                return Some(Ok(line));
-            }
-            if self.ended {
-                return None;
-            }
-            let silence = self.engine.timings.silence;
-            match timeout(silence, self.frames.next()).await {
-                Ok(Some(Ok(frame))) => self.take(frame),
-                Ok(Some(Err(error))) => return self.fail(refused(WHAT, Doing::Reading, error)),
-                Ok(None) => self.finish(),
-                Err(_) if !self.follow => return self.fail(timed_out(WHAT, Doing::Reading, Some(silence))),
-                // Nothing was written, or the engine is frozen: then it would be silent for ever.
-                Err(_) => {
-                    if let Err(error) = self.engine.ping().await {
-                        return self.fail(error);
-                    }
+    /// Reads to the end, and hands on lines in batches.
+    async fn pump(mut self, engine: Arc<Engine>, to: mpsc::Sender<Batch>) {
+        let silence = engine.timings.silence;
+        let (flush, watchdog) = (sleep(BATCH_TIME), sleep(silence));
+        tokio::pin!(flush, watchdog);
+        while !self.ended {
+            let was_empty = self.batch.is_empty();
+            tokio::select! {
+                biased;
+                frame = self.frames.next() => self.take_next(frame),
+                () = &mut flush, if !was_empty => {}
+                () = &mut watchdog => {
+                    watchdog.as_mut().reset(Instant::now() + silence);
+                    self.look(&engine).await;
+                    continue;
                 }
+                () = to.closed() => return,
             }
+            let is_due = self.ended || self.batch.len() >= BATCH_LINES || flush.is_elapsed();
+            if was_empty && !self.ended {
+                flush.as_mut().reset(Instant::now() + BATCH_TIME);
+            } else if is_due && to.send((std::mem::take(&mut self.batch), self.failed.take())).await.is_err()
+            {
+                return;
+            }
+        }
+        // Nobody may be there to take the rest.
+        let _ = to.send((self.batch, self.failed)).await;
+    }
+
+    /// Nothing was written for a while, or the engine is frozen: then it would be silent for ever.
+    async fn look(&mut self, engine: &Engine) {
+        if std::mem::take(&mut self.heard) {
+            return;
+        }
+        if !self.follow {
+            self.fail(timed_out(WHAT, Doing::Reading, Some(engine.timings.silence)));
+        } else if let Err(error) = engine.ping().await {
+            self.fail(error);
+        }
+    }
+
+    fn take_next(&mut self, frame: Option<Result<LogOutput, Error>>) {
+        self.heard = true;
+        match frame {
+            Some(Ok(frame)) => self.take(frame),
+            Some(Err(error)) => self.fail(refused(WHAT, Doing::Reading, error)),
+            None => self.finish(),
         }
     }
 
@@ -120,19 +195,31 @@ impl Reader {
                 (&mut self.out, message)
             }
         };
-        let (at_us, text) = split(&message).unwrap_or_else(|| (now_us(), &message));
-        lines.take(text, at_us, |line| self.ready.push_back(line));
+        let (at_us, text) = split(&message, &mut self.second).unwrap_or_else(|| (now_us(), &message));
+        lines.take(text, at_us, |mut line| {
+            if line.stream == Stream::Stdout
+                && let Some(own) = init::before(&line.text)
+            {
+                // It writes into the program's last line, if that has no end.
+                line.text.truncate(own);
+                if own == 0 {
+                    return;
+                }
+            }
+            self.batch.push(line);
+        });
     }
 
     fn finish(&mut self) {
         self.ended = true;
         let now = now_us();
-        self.ready.extend([self.out.finish(now), self.err.finish(now)].into_iter().flatten());
+        self.batch.extend([self.out.finish(now), self.err.finish(now)].into_iter().flatten());
     }
 
-    fn fail(&mut self, error: PlatformError) -> Option<Result<OutputLine, PlatformError>> {
+    /// What was read before is told first.
+    fn fail(&mut self, error: PlatformError) {
         self.ended = true;
-        Some(Err(error))
+        self.failed = Some(error);
     }
 }
 
@@ -141,10 +228,28 @@ fn now_us() -> i64 {
 }
 
 /// Takes the time off a frame: `2026-01-02T03:04:05.678901234Z text`.
-fn split(frame: &[u8]) -> Option<(i64, &[u8])> {
+///
+/// Nearly always it is another moment of the same second, which is quicker read.
+fn split<'frame>(frame: &'frame [u8], second: &mut (Vec<u8>, i64)) -> Option<(i64, &'frame [u8])> {
+    if !second.0.is_empty()
+        && frame.starts_with(&second.0)
+        && let Some((fraction, rest)) = frame[second.0.len()..].split_first_chunk::<11>()
+        && let [b'.', digits @ .., b'Z'] = fraction
+        && digits.iter().all(u8::is_ascii_digit)
+        && let [b' ', text @ ..] = rest
+    {
+        let micros = digits[..6].iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
+        return Some((second.1 + micros, text));
+    }
     let blank = frame.iter().position(|byte| *byte == b' ')?;
     let time = std::str::from_utf8(&frame[..blank]).ok()?;
-    Some((time_us(time)?, &frame[blank + 1..]))
+    let at_us = time_us(time)?;
+    second.0.clear();
+    if let Some((written, _)) = time.split_once('.').filter(|(_, fraction)| fraction.ends_with('Z')) {
+        second.0.extend_from_slice(written.as_bytes());
+        second.1 = at_us.div_euclid(1_000_000) * 1_000_000;
+    }
+    Some((at_us, &frame[blank + 1..]))
 }
 
 /// Microseconds since 1970 of a time as RFC 3339 writes it.
@@ -186,9 +291,17 @@ mod tests {
 
     #[test]
     fn a_frame_is_a_time_and_a_text() {
-        assert_eq!(split(b"1970-01-01T00:00:01.000002999Z a b"), Some((1_000_002, &b"a b"[..])));
-        assert_eq!(split(b"no time at all"), None);
-        assert_eq!(split(b""), None);
+        let mut second = (Vec::new(), 0);
+        let mut read = |frame: &'static [u8]| split(frame, &mut second);
+        for _ in 0..2 {
+            assert_eq!(read(b"1970-01-01T00:00:01.000002999Z a b"), Some((1_000_002, &b"a b"[..])));
+            assert_eq!(read(b"1970-01-01T00:00:01.900000000Z "), Some((1_900_000, &b""[..])));
+            assert_eq!(read(b"1970-01-01T00:00:02.1Z c"), Some((2_100_000, &b"c"[..])));
+            assert_eq!(read(b"1970-01-01T01:00:02.5+01:00 d"), Some((2_500_000, &b"d"[..])));
+            assert_eq!(read(b"1970-01-01T01:00:02.500000000Z e"), Some((3_602_500_000, &b"e"[..])));
+            assert_eq!(read(b"no time at all"), None);
+            assert_eq!(read(b""), None);
+        }
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl Platform for Docker {
     }
 
     async fn observe(&self, cluster: &ClusterId) -> Result<Vec<InstanceStatus>, PlatformError> {
-        instances::observe(&self.backend.engine, cluster).await
+        instances::observe(&self.backend.engine, cluster, &self.backend.seen).await
     }
 
     async fn watch(&self, cluster: &ClusterId) -> Result<BoxStream<Wake>, PlatformError> {

@@ -40,7 +40,7 @@ fn access(
         let message =
             format!("containers of {engine} do not reach a Controller on this machine by themselves");
         PlatformError::new(ErrorKind::Unsupported, message)
-            .with_hint("say where they reach it with `advertise = \"HOST:PORT\"`, and let it listen there")
+            .with_hint("say where they reach it, `FTL_DOCKER_ADVERTISE=HOST:PORT`, and let it listen there")
     };
     match (place, network.gateway) {
         (Place::Native, Some(gateway)) => {
@@ -95,7 +95,7 @@ mod tests {
         );
         for place in [Place::Rootless, Place::Remote] {
             let error = reached(place, Some(8800), None).unwrap_err();
-            assert!(error.hint.unwrap().contains("advertise"));
+            assert!(error.hint.unwrap().contains("FTL_DOCKER_ADVERTISE"));
             assert_eq!(reached(place, Some(8800), Some("far")).unwrap().controllers, ["tcp:far:8800"]);
             assert_eq!(reached(place, None, Some("far:1")).unwrap().controllers, ["tcp:far:1"]);
         }

@@ -45,17 +45,19 @@ fn never_started(message: Option<String>, asked: bool) -> InstanceState {
 
 /// How a container ended.
 ///
-/// Docker tells `128 + n` both for an exit with that code and for an end by signal `n`, so both are told: the code is
-/// what Docker says, the signal what it means by it. Its mark for memory that ran out is also set when a child was
+/// Docker tells `128 + n` both for an exit with that code and for an end by signal `n`. It is taken for the signal here;
+/// whoever can ask the container's init process knows better ([`with_code`]). Docker's mark for memory that ran out is also set when a child was
 /// killed for it and the program went on; only together with the kill it is the program's own end.
 fn exit(state: &ContainerState, asked: bool) -> Exit {
     let mut exit = Exit::new(asked);
     let code = state.exit_code;
-    exit.code = code.and_then(|code| i32::try_from(code).ok());
     exit.signal = code
         .map(|code| code - SIGNAL_BASE)
         .filter(|signal| (1..=SIGNAL_MAX).contains(signal))
         .and_then(|signal| i32::try_from(signal).ok());
+    if exit.signal.is_none() {
+        exit.code = code.and_then(|code| i32::try_from(code).ok());
+    }
     exit.oom = state.oom_killed.map(|marked| marked && code == Some(KILLED));
     exit.message = said(state);
     if exit.message.is_none() && state.oom_killed == Some(true) && code != Some(KILLED) && code != Some(0) {
@@ -64,6 +66,12 @@ fn exit(state: &ContainerState, asked: bool) -> Exit {
             "exited with code {code} after one of its processes was killed: its memory ran out"
         ));
     }
+    exit
+}
+
+/// The same end, which was an exit with a code.
+pub(crate) fn with_code(mut exit: Exit, code: i32) -> Exit {
+    (exit.code, exit.signal) = (Some(code), None);
     exit
 }
 
@@ -95,12 +103,16 @@ mod tests {
 
     #[test]
     fn exits_are_told_as_docker_means_them() {
-        for (code, signal) in
-            [(0, None), (1, None), (125, None), (128, None), (143, Some(15)), (193, None), (255, None)]
-        {
+        for code in [0, 1, 125, 128, 193, 255] {
             let exit = ended(code.into(), false);
-            assert_eq!((exit.code, exit.signal, exit.oom), (Some(code), signal, Some(false)), "{code}");
+            assert_eq!((exit.code, exit.signal, exit.oom), (Some(code), None, Some(false)), "{code}");
         }
+        let ended_143 = ended(143, false);
+        assert_eq!((ended_143.code, ended_143.signal), (None, Some(15)));
+        assert_eq!(
+            (with_code(ended_143.clone(), 143).code, with_code(ended_143, 143).signal),
+            (Some(143), None)
+        );
         let killed = ended(137, true);
         assert_eq!((killed.signal, killed.oom), (Some(9), Some(true)));
         assert_eq!(killed.to_string(), "killed: its memory ran out");

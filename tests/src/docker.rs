@@ -30,10 +30,17 @@ pub struct Container {
 }
 
 impl Engine {
+    /// Whether one answers.
+    #[must_use]
+    pub fn answers() -> bool {
+        block_on(async { client()?.ping().await.ok() }).is_some()
+    }
+
     /// The engine; without one, a test says that it was skipped, or fails where that is demanded.
     #[must_use]
+    #[expect(clippy::print_stdout, reason = "whoever reads the tests is to see that one did not run")]
     pub fn find(test: &str) -> Option<Self> {
-        let answers = block_on(async { client()?.ping().await.ok() }).is_some();
+        let answers = Self::answers();
         if !answers {
             let demanded = std::env::var(REQUIRE_VARIABLE).is_ok_and(|value| value == "1");
             assert!(!demanded, "{test} needs a Docker Engine, and none answers");
@@ -63,6 +70,15 @@ impl Engine {
     #[must_use]
     pub fn inspect(&self, id: &str) -> ContainerInspectResponse {
         block_on(async { client().unwrap().inspect_container(id, None).await }).unwrap()
+    }
+
+    /// The address of this machine in the network of a cluster.
+    #[must_use]
+    pub fn gateway(&self, cluster: &str) -> std::net::IpAddr {
+        let name = format!("ftl-{cluster}");
+        let network = block_on(async { client().unwrap().inspect_network(&name, None).await }).unwrap();
+        let config = network.ipam.unwrap().config.unwrap();
+        config[0].gateway.as_ref().unwrap().parse().unwrap()
     }
 
     /// The volumes that there are, of everybody.

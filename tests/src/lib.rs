@@ -17,8 +17,10 @@ pub mod docker;
 pub mod load;
 pub mod processes;
 pub mod project;
+pub mod proxy;
 pub mod running;
 pub mod sandbox;
+pub mod sink;
 
 pub use running::Running;
 pub use sandbox::{Answer, Sandbox};

@@ -109,12 +109,6 @@ pub fn runs(process: Process) -> bool {
     read(process.pid).is_some_and(|(_, now)| now == process)
 }
 
-/// Whether the process of this number has not ended.
-#[must_use]
-pub fn is_alive(pid: u32) -> bool {
-    read(pid).is_some()
-}
-
 /// Waits until none of these runs, and says which still do.
 pub fn wait_for_end(of: &BTreeSet<Process>, patience: Duration) {
     let until = Instant::now() + patience;

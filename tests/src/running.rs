@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::PATIENCE;
-use crate::processes::{Process, descendants, detached, is_alive};
+use crate::processes::{Process, descendants, detached};
 use crate::sandbox::Answer;
 
 /// The lines of one stream so far.
@@ -156,12 +156,6 @@ impl Running {
         self.look();
         let pid = Pid::from_raw(self.pid().cast_signed()).unwrap();
         kill_process(pid, signal).unwrap();
-    }
-
-    /// Whether it has ended.
-    #[must_use]
-    pub fn has_ended(&self) -> bool {
-        !is_alive(self.pid())
     }
 
     /// Waits for its end.

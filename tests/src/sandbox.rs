@@ -156,23 +156,40 @@ impl Sandbox {
         self.serve_by(data, |ftl| Command::new(ftl))
     }
 
+    /// The same, with further arguments.
+    #[must_use]
+    pub fn serve_with(&self, data: &str, arguments: &[&str]) -> Running {
+        self.serve_at(data, "127.0.0.1:0", arguments, |ftl| Command::new(ftl))
+    }
+
     /// The same, started by the command that `by` makes of the path of `ftl`.
     #[must_use]
     pub fn serve_by(&self, data: &str, by: impl Fn(&Path) -> Command) -> Running {
-        self.serve_at(data, "127.0.0.1:0", by)
+        self.serve_at(data, "127.0.0.1:0", &[], by)
     }
 
     /// Starts `ftl serve` over the data directory of a former one, where that one answered.
     #[must_use]
     pub fn serve_again(&self, data: &str, former: &Running) -> Running {
-        wait_until("the former one has ended", || former.has_ended());
-        self.serve_at(data, former.url.strip_prefix("http://").unwrap(), |ftl| Command::new(ftl))
+        // Not before its last thread is gone, which may be later than its process seems to be.
+        let lock = self.path(data).join("lock");
+        wait_until("the former one has ended", || {
+            fs::File::open(&lock).is_ok_and(|lock| lock.try_lock().is_ok())
+        });
+        self.serve_at(data, former.url.strip_prefix("http://").unwrap(), &[], |ftl| Command::new(ftl))
     }
 
-    fn serve_at(&self, data: &str, listen: &str, by: impl Fn(&Path) -> Command) -> Running {
+    fn serve_at(
+        &self,
+        data: &str,
+        listen: &str,
+        arguments: &[&str],
+        by: impl Fn(&Path) -> Command,
+    ) -> Running {
         let data = self.path(data);
         let mut command = by(ftl());
         command.args(["serve", "--data", data.to_str().unwrap(), "--listen", listen, "--format", "json"]);
+        command.args(arguments);
         let place = self.directory.path().to_owned();
         let mut running = Running::start(self.at_home(command), self.seen.clone(), place);
         running.wait_until_served();

@@ -198,7 +198,7 @@ fn deployments_that_cannot_be() {
             client.apply(ChangeSpec::new(request.parse().unwrap(), vec![wanted]))
         };
         let error = apply("locla", "r1").await.unwrap_err().to_string();
-        assert!(error.contains("no platform `locla`, only local; did you mean `local`?"), "{error}");
+        assert!(error.contains("no platform `locla`, only local, docker; did you mean `local`?"), "{error}");
         let error = apply("local", "r2").await.unwrap_err().to_string();
         assert!(error.contains("script is built for x-y-z, local runs"), "{error}");
         assert!(client.status().await.unwrap().is_empty(), "nothing changed");

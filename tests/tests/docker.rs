@@ -1,6 +1,6 @@
 //! Modules in containers: the main job, what the engine shows of it, and what is said when it cannot be.
 
-#![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by failing")]
 
 use ftl_core::Operator;
 use ftl_core::controller::{ChangeSpec, ChangeState, ModuleStatus, Wanted};

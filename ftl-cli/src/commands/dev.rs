@@ -200,6 +200,13 @@ impl DevFolder {
     }
 }
 
+/// Whether this is the data directory of a `dev`.
+pub(super) fn is_of_dev(data: &Path) -> bool {
+    let name = data.file_name().and_then(|name| name.to_str());
+    let parent = data.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    parent == Some(FOLDER) && name.is_some_and(|name| name.starts_with("dev-"))
+}
+
 impl Drop for DevFolder {
     fn drop(&mut self) {
         // Its lock is released already, so it is not asked whether it lives, only whose it is.

@@ -7,6 +7,7 @@ use ftl_platform_docker::{Docker, Leftover};
 use serde_json::{Value, json};
 
 use crate::app::SweepArgs;
+use crate::commands::dev::is_of_dev;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::output::Output;
@@ -21,7 +22,7 @@ pub(super) async fn run(args: SweepArgs, output: Output) -> Result<Exit, CliErro
     let found = docker.leftovers().await.map_err(engine)?;
     let wanted = |leftover: &&Leftover| match &args.cluster {
         Some(cluster) => leftover.cluster == *cluster,
-        None => life(leftover.owner.as_deref(), &serving::host_name(), in_use) == Life::Dead,
+        None => life(leftover.owner.as_deref(), &serving::host_name(), can_return) == Life::Dead,
     };
     let swept: Vec<&Leftover> = found.iter().filter(wanted).collect();
     let kept = found.len() - swept.len();
@@ -43,7 +44,7 @@ pub(super) async fn run(args: SweepArgs, output: Output) -> Result<Exit, CliErro
     )?;
     if kept > 0 && args.cluster.is_none() {
         output.note(&format!(
-            "{kept} clusters are left alone: their Controllers live, or are not of this machine (`--cluster NAME` sweeps one)"
+            "{kept} clusters are left alone: their Controllers live or can be started again, or are not of this machine (`--cluster NAME` sweeps one)"
         ));
     }
     Ok(if outcome.left.is_empty() { Exit::Ok } else { Exit::Failed })
@@ -69,7 +70,7 @@ async fn remove(docker: &Docker, leftovers: &[&Leftover]) -> Result<Outcome, Cli
     Ok(outcome)
 }
 
-/// Whether the Controller of a cluster lives, by what its network says of it.
+/// Whether the Controller of a cluster lives or may come back, by what its network says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Life {
     Alive,
@@ -78,17 +79,19 @@ enum Life {
     Unknown,
 }
 
-fn life(owner: Option<&str>, host: &str, in_use: impl Fn(&Path) -> bool) -> Life {
+fn life(owner: Option<&str>, host: &str, can_return: impl Fn(&Path) -> bool) -> Life {
     match owner.and_then(|owner| owner.split_once(':')) {
-        Some((of, data)) if of == host && in_use(Path::new(data)) => Life::Alive,
+        Some((of, data)) if of == host && can_return(Path::new(data)) => Life::Alive,
         Some((of, _)) if of == host => Life::Dead,
         _ => Life::Unknown,
     }
 }
 
-/// What cannot be looked into may live.
-fn in_use(data: &Path) -> bool {
-    ftl_controller::in_use(data).unwrap_or(true)
+/// Whether a Controller works over this data directory, or can be started again over it and adopt what runs. That of a
+/// `dev` never is.
+fn can_return(data: &Path) -> bool {
+    let works = || ftl_controller::in_use(data).unwrap_or(true);
+    works() || (ftl_controller::keeps_state(data) && !is_of_dev(data))
 }
 
 fn engine(error: PlatformError) -> CliError {

@@ -70,7 +70,7 @@ impl Surroundings {
 
     /// Where the engine is.
     pub(crate) fn address(&self) -> Result<Address, PlatformError> {
-        let named = [(&self.configured, "the option `docker-host`"), (&self.docker_host, "`DOCKER_HOST`")];
+        let named = [(&self.configured, "the configured host"), (&self.docker_host, "`DOCKER_HOST`")];
         for (host, origin) in named {
             if let Some(host) = host {
                 let tls = self.tls.then(|| self.certificates.clone()).flatten();

@@ -69,8 +69,8 @@ impl Images {
         Ok(image.tag)
     }
 
-    /// The tag of any image that was asked for before.
-    pub(crate) fn any(&self) -> Option<PathBuf> {
+    /// A program whose image was asked for before.
+    pub(crate) fn any_program(&self) -> Option<PathBuf> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).keys().next().cloned()
     }
 

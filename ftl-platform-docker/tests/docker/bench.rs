@@ -1,12 +1,11 @@
 //! A cluster of its own for each test, of which nothing is left afterwards.
 
-use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBuilder, RemoveImageOptions};
+use bollard::query_parameters::{InspectContainerOptions, RemoveImageOptions};
 use ftl_core::Secret;
 use ftl_core::key::{Epoch, RunnerKey};
 use ftl_core::name::ClusterId;
@@ -16,6 +15,7 @@ use ftl_core::platform::{
 };
 use ftl_platform_docker::{Docker, Options};
 use futures_util::FutureExt;
+use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep};
 
 /// How long anything may take on a busy machine.
@@ -39,21 +39,25 @@ pub(crate) fn options() -> Options {
 /// Runs a test in a cluster of its own, and looks that nothing is left of it. Without an engine it is skipped.
 pub(crate) async fn bench(test: impl AsyncFnOnce(&Bench)) {
     static COUNT: AtomicU64 = AtomicU64::new(0);
+    // Images that were there before: they are none of ours.
+    static BEFORE: OnceCell<Vec<String>> = OnceCell::const_new();
     let docker = Docker::new(options());
     if let Health::Down { why } = docker.probe(Probe::Ping).await.unwrap() {
         assert!(std::env::var_os(REQUIRED).is_none(), "{REQUIRED} is set: {why}");
         println!("skipped: {why}");
         return;
     }
+    let before = BEFORE.get_or_init(async || docker.unused_images().await.unwrap()).await;
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let cluster = format!("test-{}-{number}", std::process::id()).parse().unwrap();
     let bench = Bench { docker, cluster, raw: bollard::Docker::connect_with_defaults().unwrap() };
     let outcome = AssertUnwindSafe(test(&bench)).catch_unwind().await;
-    let images = bench.images().await;
     let released = bench.docker.sweep(&bench.cluster).await.unwrap();
-    for image in images {
-        // In use by another test, or removed by it.
-        let _ = bench.raw.remove_image(&image, None::<RemoveImageOptions>, None).await;
+    for image in bench.docker.unused_images().await.unwrap() {
+        if !before.contains(&image) {
+            // Used by another test in this moment, or removed by it.
+            let _ = bench.raw.remove_image(&image, None::<RemoveImageOptions>, None).await;
+        }
     }
     if let Err(failure) = outcome {
         std::panic::resume_unwind(failure);
@@ -131,16 +135,6 @@ impl Bench {
     pub(crate) async fn inspect(&self, container: &str) -> serde_json::Value {
         let found = self.raw.inspect_container(container, None::<InspectContainerOptions>).await.unwrap();
         serde_json::to_value(found).unwrap()
-    }
-
-    async fn images(&self) -> Vec<String> {
-        let filters = HashMap::from([("label", vec![format!("ftl.cluster={}", self.cluster)])]);
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let containers = self.raw.list_containers(Some(options)).await.unwrap();
-        let mut images: Vec<_> = containers.into_iter().filter_map(|container| container.image).collect();
-        images.sort();
-        images.dedup();
-        images
     }
 
     /// All that the engine has with the label of the cluster.

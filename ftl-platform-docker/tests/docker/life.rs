@@ -1,5 +1,6 @@
 //! Create, observe, remove.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::models::ContainerCreateBody;
@@ -8,11 +9,13 @@ use bollard::query_parameters::{
 };
 use ftl_core::Secret;
 use ftl_core::key::Epoch;
-use ftl_core::platform::{ErrorKind, InstanceState, Platform, PlatformExt, ProgramSource, RemoveOptions};
+use ftl_core::platform::{
+    ErrorKind, InstanceState, Platform, PlatformExt, ProgramSource, ReleaseOptions, RemoveOptions,
+};
 use ftl_platform_docker::Docker;
 use futures_util::future::join_all;
 
-use crate::bench::{bench, options};
+use crate::bench::{Bench, bench, options};
 
 #[tokio::test]
 async fn a_key_is_one_instance() {
@@ -116,22 +119,37 @@ async fn a_container_of_somebody_else_is_left_alone() {
         let mine = bench.create(1, "sleep 600").await;
         let image = bench.inspect(&mine.native).await["Config"]["Image"].as_str().unwrap().to_owned();
         let name = format!("ftl-{}-runner-7", bench.cluster);
-        let body = ContainerCreateBody { image: Some(image), ..ContainerCreateBody::default() };
-        let options = CreateContainerOptionsBuilder::new().name(&name).build();
-        let foreign = bench.raw.create_container(Some(options), body).await.unwrap().id;
-
-        let refused = bench.docker.create_runner(&bench.spec(7, "exit 0")).await.unwrap_err();
-        let seen = bench.docker.observe(&bench.cluster).await.unwrap().len();
-        let swept = bench.docker.sweep(&bench.cluster).await.unwrap();
-        let still_there = bench.inspect(&foreign).await["State"]["Status"].clone();
-        let forced = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        bench.raw.remove_container(&foreign, Some(forced)).await.unwrap();
-        assert_eq!(refused.kind, ErrorKind::Conflict);
-        assert!(refused.message.contains(&name), "{refused}");
-        assert_eq!((seen, still_there.as_str()), (1, Some("created")));
-        assert!(!swept.removed.iter().any(|removed| removed.contains(&name)), "{swept:?}");
+        // Nobody's, and one of another cluster.
+        let mut labels = ftl_labels(bench, &mine.native).await;
+        labels.insert("ftl.cluster".into(), format!("other-{}", bench.cluster));
+        for labels in [HashMap::new(), labels] {
+            let (image, labels) = (Some(image.clone()), Some(labels));
+            let body = ContainerCreateBody { image, labels, ..ContainerCreateBody::default() };
+            let options = CreateContainerOptionsBuilder::new().name(&name).build();
+            let foreign = bench.raw.create_container(Some(options), body).await.unwrap().id;
+            let refused = bench.docker.create_runner(&bench.spec(7, "exit 0")).await;
+            let seen = bench.docker.observe(&bench.cluster).await.unwrap().len();
+            let released = bench.docker.release(&bench.cluster, ReleaseOptions::default()).await.unwrap();
+            let still_there = bench.inspect(&foreign).await["State"]["Status"].clone();
+            let forced = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+            bench.raw.remove_container(&foreign, Some(forced)).await.unwrap();
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::Conflict);
+            assert!(
+                refused.message.contains(&name) && refused.message.contains("no instance of this cluster"),
+                "{refused}"
+            );
+            assert_eq!((seen, still_there.as_str()), (1, Some("created")));
+            assert_eq!(released.removed, Vec::<String>::new());
+        }
     })
     .await;
+}
+
+async fn ftl_labels(bench: &Bench, container: &str) -> HashMap<String, String> {
+    let labels = bench.inspect(container).await["Config"]["Labels"].clone();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    labels.as_object().unwrap().iter().map(|(name, value)| (name.clone(), text(value))).collect()
 }
 
 #[tokio::test]

@@ -17,12 +17,13 @@ use futures_util::StreamExt;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use crate::bench::{WAIT, bench, options, program};
 
 /// What a request is met with.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Fate {
     /// A status and a body.
     Answer(u16, &'static str),
@@ -34,6 +35,8 @@ enum Fate {
     Pass,
     /// The real engine gets it, and its answer is lost.
     LoseAnswer,
+    /// The real engine gets it later: says that it waits, and waits.
+    Hold(Arc<(Notify, Notify)>),
 }
 
 /// An engine that meets each request, by its first line, with the fate that is chosen for it.
@@ -92,13 +95,19 @@ async fn meet(mut connection: UnixStream, fate: Arc<impl Fn(&str) -> Fate>) {
                 "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
             );
             let _ = connection.write_all(answer.as_bytes()).await;
+            // What was sent and not read would take the answer with it.
+            let _ = timeout(WAIT, tokio::io::copy(&mut connection, &mut tokio::io::sink())).await;
         }
         Fate::Silence => std::future::pending().await,
         Fate::Cut => {}
-        Fate::Pass | Fate::LoseAnswer => {
+        Fate::Pass | Fate::LoseAnswer | Fate::Hold(_) => {
+            if let Fate::Hold(hold) = &fate {
+                hold.0.notify_one();
+                hold.1.notified().await;
+            }
             let mut engine = UnixStream::connect("/var/run/docker.sock").await.unwrap();
             engine.write_all(&head).await.unwrap();
-            if matches!(fate, Fate::Pass) {
+            if !matches!(fate, Fate::LoseAnswer) {
                 let _ = copy_bidirectional(&mut connection, &mut engine).await;
                 return;
             }
@@ -122,7 +131,7 @@ fn young(otherwise: Fate) -> impl Fn(&str) -> Fate {
         } else if request.contains("/info") {
             Fate::Answer(200, r#"{"OperatingSystem":"nothing"}"#)
         } else {
-            otherwise
+            otherwise.clone()
         }
     }
 }
@@ -143,7 +152,7 @@ async fn an_engine_that_is_away_is_no_empty_one() {
     let error = docker.observe(&cluster).await.unwrap_err();
     assert_eq!((error.kind, error.effect), (ErrorKind::Unavailable, Effect::None));
     assert!(error.message.contains("no docker engine: there is no socket /nowhere/docker.sock"), "{error}");
-    assert!(error.message.contains("the option `docker-host`"), "{error}");
+    assert!(error.message.contains("(the configured host)"), "{error}");
     let error = docker.create_instance(&spec(1)).await.unwrap_err();
     assert_eq!((error.kind, error.effect), (ErrorKind::Unavailable, Effect::None));
     let Health::Down { why } = docker.probe(Probe::Ping).await.unwrap() else { panic!() };
@@ -156,6 +165,32 @@ async fn an_engine_that_ended_is_told_from_one_that_never_was() {
     drop(UnixListener::bind(fake.socket()).unwrap());
     let error = fake.docker().observe(&"c".parse().unwrap()).await.unwrap_err();
     assert!(error.message.contains("has ended and left its socket"), "{error}");
+}
+
+#[tokio::test]
+async fn who_may_not_use_an_engine_is_told_which_group_may() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65_534;
+    let fake = Fake::start(|_| Fate::Cut);
+    if chown(fake.socket(), Some(0), Some(0)).is_err() {
+        println!("skipped: only root can be somebody else");
+        return;
+    }
+    std::fs::set_permissions(fake.socket(), PermissionsExt::from_mode(0o660)).unwrap();
+    std::fs::set_permissions(fake.directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let copy = fake.directory.path().join("program");
+    std::fs::copy(program(), &copy).unwrap();
+    let said = std::process::Command::new(copy)
+        .args(crate::program::args())
+        .env(crate::program::SCRIPT, format!("probe unix://{}", fake.socket().display()))
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("no permission to use the docker engine at"), "{said}");
+    assert!(said.contains("add yourself to the group `root`"), "{said}");
 }
 
 #[tokio::test]
@@ -182,7 +217,7 @@ async fn what_never_came_back_may_have_happened() {
                 200,
                 r#"[{"Name":"ftl-c","Id":"n","Labels":{"ftl.managed-by":"ftl","ftl.cluster":"c"}}]"#,
             ),
-            request if request.starts_with("POST /containers/create") => fate,
+            request if request.starts_with("POST /containers/create") => fate.clone(),
             request => young(Fate::Answer(404, "{}"))(request),
         });
         let mut spec = spec(1);
@@ -194,6 +229,55 @@ async fn what_never_came_back_may_have_happened() {
 
 fn bench_image() -> ftl_core::platform::ProgramSource {
     ftl_core::platform::ProgramSource::Binary { path: program(), args: vec![] }
+}
+
+#[tokio::test]
+async fn what_cannot_start_is_an_ended_instance_if_the_engine_keeps_the_reason() {
+    let engine = |state: &'static str| {
+        Fake::start(move |request| match request.split('?').next().unwrap_or_default() {
+            "GET /containers/json" => Fate::Answer(200, "[]"),
+            request if request.starts_with("GET /networks") => Fate::Answer(
+                200,
+                r#"[{"Name":"ftl-c","Id":"n","Labels":{"ftl.managed-by":"ftl","ftl.cluster":"c"}}]"#,
+            ),
+            "POST /containers/create" => Fate::Answer(201, r#"{"Id":"x","Warnings":[]}"#),
+            "PUT /containers/x/archive" => Fate::Answer(200, ""),
+            request if request.starts_with("POST /containers/x/start") => {
+                Fate::Answer(400, r#"{"message":"no such thing"}"#)
+            }
+            request if request.starts_with("GET /containers/x/json") => Fate::Answer(200, state),
+            request => young(Fate::Answer(404, ""))(request),
+        })
+    };
+    let kept = engine(r#"{"Id":"x","State":{"Status":"created","Error":"no such thing","ExitCode":127}}"#);
+    assert!(!kept.docker().create_instance(&spec(1)).await.unwrap().existed);
+    let lost = engine(r#"{"Id":"x","State":{"Status":"created","Error":"","ExitCode":0}}"#);
+    let error = lost.docker().create_instance(&spec(1)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert!(error.message.ends_with("ftl-c-runner-1: no such thing"), "{error}");
+}
+
+#[tokio::test]
+async fn a_network_that_goes_before_the_start_leaves_nothing_half_made() {
+    bench(async |bench| {
+        bench.prepare().await;
+        let hold = Arc::new((Notify::new(), Notify::new()));
+        let fake = proxy(Fate::Hold(hold.clone()), "/start");
+        let mut options = fake.options();
+        options.timings = ftl_platform_docker::Timings::default();
+        let (docker, spec) = (Docker::new(options), bench.spec(1, "term stay"));
+        let removed = async {
+            hold.0.notified().await;
+            bench.raw.remove_network(&format!("ftl-{}", bench.cluster)).await.unwrap();
+            hold.1.notify_one();
+        };
+        let (missing, ()) = tokio::join!(docker.create_instance(&spec), removed);
+        assert_eq!(missing.unwrap_err().kind, ErrorKind::Missing);
+        assert_eq!(bench.leftovers().await, Vec::<String>::new());
+        bench.prepare().await;
+        assert!(!bench.docker.create_instance(&spec).await.unwrap().existed);
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -236,11 +320,9 @@ async fn a_watch_of_a_frozen_engine_ends() {
 /// A proxy before the real engine that does this to the first requests that contain a text.
 fn proxy(fate: Fate, text: &'static str) -> Fake {
     let done = AtomicBool::new(false);
-    Fake::start(
-        move |request| {
-            if request.contains(text) && !done.swap(true, Ordering::SeqCst) { fate } else { Fate::Pass }
-        },
-    )
+    Fake::start(move |request| {
+        if request.contains(text) && !done.swap(true, Ordering::SeqCst) { fate.clone() } else { Fate::Pass }
+    })
 }
 
 #[tokio::test]
@@ -291,6 +373,36 @@ async fn a_lost_stop_or_removal_is_repeated_without_harm() {
         assert_eq!(bench.status(1).await, None);
     })
     .await;
+}
+
+#[tokio::test]
+async fn whoever_is_asked_to_end_before_the_start_does_not_run() {
+    bench(async |bench| {
+        bench.prepare().await;
+        let hold = Arc::new((Notify::new(), Notify::new()));
+        let fake = proxy(Fate::Hold(hold.clone()), "/start");
+        let mut options = fake.options();
+        options.timings = ftl_platform_docker::Timings::default();
+        let (docker, spec) = (Docker::new(options), bench.spec(1, "term stay"));
+        let stopped = async {
+            hold.0.notified().await;
+            let status = bench.status(1).await.unwrap();
+            assert_eq!(status.state, InstanceState::Pending);
+            bench.docker.stop_instance(&status.instance, Duration::ZERO).await.unwrap();
+            let InstanceState::Ended(exit) = bench.status(1).await.unwrap().state else { panic!() };
+            assert!(exit.asked && exit.never_started, "{exit:?}");
+            hold.1.notify_one();
+        };
+        let (created, ()) = tokio::join!(docker.create_instance(&spec), stopped);
+        created.unwrap();
+        assert!(bench.end_of(1).await.asked, "it was started all the same, and then ended");
+        assert!(!bench.inspect(&container(bench, 1)).await["State"]["Running"].as_bool().unwrap());
+    })
+    .await;
+}
+
+fn container(bench: &crate::bench::Bench, key: u64) -> String {
+    format!("ftl-{}-runner-{key}", bench.cluster)
 }
 
 #[tokio::test]

@@ -20,23 +20,28 @@ async fn read(bench: &Bench, instance: &InstanceRef, follow: bool) -> Vec<Output
 async fn output_is_split_followed_and_kept() {
     bench(async |bench| {
         bench.prepare().await;
-        let script = "out one; err two; sleep 1; out three; exit 5";
+        let script = "out one; err two; sleep 1; out three; unended end; exit 5";
         let instance = bench.create(1, script).await;
         let followed = read(bench, &instance, true).await;
         assert!(bench.end_of(1).await.code == Some(5), "following ends with the instance");
+        assert!(!followed.iter().any(|line| line.text.contains("tini")), "{followed:?}");
         let texts = |stream| {
             let lines = followed.iter().filter(|line| line.stream == stream && line.text.len() < 6);
             lines.map(|line| line.text.as_str()).filter(|text| !text.is_empty()).collect::<Vec<_>>()
         };
-        assert_eq!((texts(Stream::Stdout), texts(Stream::Stderr)), (vec!["one", "three"], vec!["two"]));
+        assert_eq!(
+            (texts(Stream::Stdout), texts(Stream::Stderr)),
+            (vec!["one", "three", "end"], vec!["two"])
+        );
         assert_eq!(
             read(bench, &instance, false).await,
             followed,
             "and can be read afterwards, with its times"
         );
-        let (one, three) = (&followed[followed.len() - 2].at_us, &followed[followed.len() - 1].at_us);
+        let at = |text: &str| followed.iter().find(|line| line.text == text).unwrap().at_us;
+        let (one, three) = (at("one"), at("three"));
         assert!(three - one > 500_000, "{followed:?}");
-        assert_eq!(bench.docker.tail(&instance, 1).await.unwrap(), ["three"]);
+        assert_eq!(bench.docker.tail(&instance, 1).await.unwrap(), ["end"]);
         assert_eq!(bench.docker.tail(&instance, 0).await.unwrap(), Vec::<String>::new());
         bench.docker.remove_instance(&instance, RemoveOptions::default()).await.unwrap();
         assert!(bench.docker.logs(&instance, LogOptions::default()).await.is_err());

@@ -7,6 +7,8 @@ use std::net::ToSocketAddrs;
 use std::process::Command;
 use std::time::Duration;
 
+use ftl_core::platform::{Platform, Probe};
+use ftl_platform_docker::Docker;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The environment variable with the words.
@@ -34,6 +36,7 @@ fn step(verb: &str, rest: &str) {
     match verb {
         "out" => println!("{rest}"),
         "err" => eprintln!("{rest}"),
+        "unended" => print!("{rest}"),
         "exit" => std::process::exit(rest.parse().unwrap()),
         "abort" => std::process::abort(),
         "sleep" => std::thread::sleep(Duration::from_secs(rest.parse().unwrap())),
@@ -48,6 +51,7 @@ fn step(verb: &str, rest: &str) {
         "resolve" => println!("resolve {rest}: {}", said((rest, 80).to_socket_addrs().map(drop))),
         "env" => println!("env {rest}: {}", std::env::var(rest).unwrap_or_default()),
         "boot" => boot(),
+        "probe" => probe(rest),
         other => panic!("unknown word {other}"),
     }
     std::io::stdout().flush().unwrap();
@@ -83,10 +87,13 @@ fn term(what: &str) {
 
 /// Starts this program as a child, with words of its own, and waits for it when they begin with `wait`.
 fn child(words: &str) {
-    let (wait, words) = words.strip_prefix("wait ").map_or((false, words), |words| (true, words));
-    let mut child = Command::new("/ftl").args(args()).env(SCRIPT, words.replace(", ", "; ")).spawn().unwrap();
-    if wait {
-        println!("child {}", child.wait().unwrap());
+    let start = |words: &str| {
+        Command::new("/ftl").args(args()).env(SCRIPT, words.replace(", ", "; ")).spawn().unwrap()
+    };
+    match words.strip_prefix("wait ") {
+        Some(words) => println!("child {}", start(words).wait().unwrap()),
+        // Left to itself: what becomes of it is what a test looks at.
+        None => drop(start(words)),
     }
 }
 
@@ -120,4 +127,13 @@ fn boot() {
     let metadata = std::fs::metadata(&path).unwrap();
     println!("boot {} bytes, mode {:o}, uid {}", metadata.len(), metadata.mode() & 0o7777, metadata.uid());
     println!("removed: {}", said(std::fs::remove_file(path)));
+}
+
+/// Says how an engine is to whoever runs this program.
+fn probe(host: &str) {
+    let mut options = crate::bench::options();
+    options.host = Some(host.to_owned());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let health = runtime.block_on(Docker::new(options).probe(Probe::Ping)).unwrap();
+    println!("health {health:?}");
 }

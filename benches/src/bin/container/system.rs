@@ -88,8 +88,8 @@ impl System {
 
 /// When a message was last recorded, in seconds of the day.
 fn last(log: &str, message: &str) -> f64 {
-    let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let last = lines.filter(|line| line["fields"]["message"] == message).last().unwrap();
+    let mut lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let last = lines.rfind(|line| line["fields"]["message"] == message).unwrap();
     let timestamp = last["timestamp"].as_str().unwrap().to_owned();
     let clock = timestamp.split_once('T').unwrap().1.trim_end_matches('Z').to_owned();
     clock.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap())
@@ -105,9 +105,9 @@ fn build() -> PathBuf {
         .unwrap();
     assert!(built.status.success());
     let messages = String::from_utf8(built.stdout).unwrap();
-    let executables = messages.lines().filter_map(|line| {
+    let mut executables = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
-    executables.last().unwrap()
+    executables.next_back().unwrap()
 }

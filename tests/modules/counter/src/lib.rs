@@ -1,7 +1,9 @@
-//! A module whose verbs leave a trace outside: each run of `note` appends a line to a file.
+//! A module whose verbs leave a trace outside: each run of `note` appends a line to a file, or sends it to somebody who
+//! does.
 
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 ftl::module! {
@@ -12,7 +14,7 @@ ftl::module! {
 /// What to note.
 #[ftl::data]
 pub struct NoteRequest {
-    /// The file that gets a line.
+    /// The file that gets a line; or `tcp:HOST:PORT`, where it is sent to and acknowledged with a byte.
     pub file: String,
     /// The line.
     pub id: String,
@@ -31,14 +33,24 @@ pub enum NoteError {
 /// Appends a line. Not idempotent: two runs are two lines.
 #[ftl::verb]
 pub async fn note(request: NoteRequest) -> Result<(), NoteError> {
-    let written = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(&request.file)
-        .and_then(|mut file| file.write_all(format!("{}\n", request.id).as_bytes()));
+    let line = format!("{}\n", request.id);
+    let written = match request.file.strip_prefix("tcp:") {
+        Some(address) => send(address, &line),
+        None => append(&request.file, &line),
+    };
     written.map_err(|error| NoteError::File(error.to_string()))?;
     tokio::time::sleep(Duration::from_millis(request.pause_ms)).await;
     Ok(())
+}
+
+fn append(file: &str, line: &str) -> io::Result<()> {
+    OpenOptions::new().append(true).create(true).open(file)?.write_all(line.as_bytes())
+}
+
+fn send(address: &str, line: &str) -> io::Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(line.as_bytes())?;
+    stream.read_exact(&mut [0])
 }
 
 /// Works for so many milliseconds.

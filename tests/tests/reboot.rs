@@ -1,0 +1,166 @@
+//! A machine that went down: every process and every container is gone, the engine starts, a Controller starts, and
+//! everything serves again.
+//!
+//! It takes an engine of its own, in a network namespace of its own, and root. So it is run by hand:
+//! `cargo test -p tests --test reboot -- --ignored`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what is wrong by failing"
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tests::docker::Engine;
+use tests::processes::descendants;
+use tests::{Running, Sandbox, wait_until};
+
+/// Says that this process is in the namespace already.
+const INSIDE_VARIABLE: &str = "FTL_TEST_INSIDE";
+/// How long everything may take to serve again.
+const READY_MAX: Duration = Duration::from_secs(15);
+const CLUSTER: &str = "test-reboot";
+const HELLO: &str = "examples/hello";
+
+#[test]
+#[ignore = "starts an engine of its own, as root: run it by hand"]
+fn everything_serves_again_after_a_reboot() {
+    match std::env::var_os(INSIDE_VARIABLE) {
+        None => in_a_namespace("everything_serves_again_after_a_reboot"),
+        Some(folder) => reboot(Path::new(&folder)),
+    }
+}
+
+/// Runs this test again, in a network namespace that is removed afterwards.
+fn in_a_namespace(test: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let namespace = format!("ftl-reboot-{}", std::process::id());
+    let ip = |arguments: &[&str]| Command::new("ip").args(arguments).status().unwrap();
+    assert!(ip(&["netns", "add", &namespace]).success(), "it takes root, and iproute2");
+    assert!(ip(&["-n", &namespace, "link", "set", "lo", "up"]).success());
+    // Not `ip netns exec`, which also takes the control groups away.
+    let again = Command::new("nsenter")
+        .arg(format!("--net=/run/netns/{namespace}"))
+        .arg(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", test, "--nocapture"])
+        .env(INSIDE_VARIABLE, folder.path())
+        .env("DOCKER_HOST", format!("unix://{}", socket(folder.path()).display()))
+        .status();
+    assert!(ip(&["netns", "delete", &namespace]).success());
+    assert!(again.unwrap().success());
+}
+
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("docker.sock")
+}
+
+/// An engine of our own.
+struct Dockerd {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Dockerd {
+    fn start(folder: &Path) -> Self {
+        let log = fs::File::create(folder.join("dockerd.log")).unwrap();
+        // Not the machine's own configuration, which has folders of its own.
+        let config = folder.join("daemon.json");
+        fs::write(&config, "{}").unwrap();
+        let child = Command::new("dockerd")
+            .arg("--config-file")
+            .arg(config)
+            .arg("--host")
+            .arg(format!("unix://{}", socket(folder).display()))
+            .arg("--data-root")
+            .arg(folder.join("data"))
+            .arg("--exec-root")
+            .arg(folder.join("exec"))
+            .arg("--pidfile")
+            .arg(folder.join("pid"))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let started = Self { child, folder: folder.to_owned() };
+        let said = || fs::read_to_string(folder.join("dockerd.log")).unwrap_or_default();
+        wait_until("the engine answers", || {
+            assert!(!said().contains("failed to start daemon"), "{}", said());
+            Engine::answers()
+        });
+        started
+    }
+
+    /// The engine, and all that it started: some of it is nobody's child any more, and names the engine's folder.
+    fn processes(&self) -> BTreeSet<u32> {
+        let folder = self.folder.join("exec").display().to_string();
+        let mut found = BTreeSet::from([self.child.id()]);
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&command).contains(&folder) {
+                found.insert(pid);
+            }
+        }
+        let children: Vec<u32> =
+            found.iter().flat_map(|pid| descendants(*pid)).map(|child| child.pid).collect();
+        found.extend(children);
+        found
+    }
+
+    fn kill(mut self) {
+        for pid in self.processes() {
+            let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL);
+        }
+        let _ = self.child.wait();
+        // What a machine does not have when it starts: mounts, and files of `/run`.
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let ours = self.folder.display().to_string();
+        let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        for place in places.filter(|place| place.starts_with(&ours)) {
+            let _ = Command::new("umount").args(["--lazy", place]).status();
+        }
+        let _ = fs::remove_dir_all(self.folder.join("exec"));
+        let _ = fs::remove_file(self.folder.join("pid"));
+        let _ = fs::remove_file(socket(&self.folder));
+    }
+}
+
+fn ready(sandbox: &Sandbox, serve: &Running) -> bool {
+    let ps = sandbox.run_at(serve, &["ps", "--format", "json"]).expect(0).json();
+    ps["modules"].as_array().unwrap().iter().all(|module| module["ready"] == module["desired"])
+}
+
+fn reboot(folder: &Path) {
+    let dockerd = Dockerd::start(folder);
+    let engine = Engine::find("everything_serves_again_after_a_reboot").unwrap();
+    let sandbox = Sandbox::new();
+    let serve = sandbox.serve_with("data", &["--cluster", CLUSTER]);
+    let _ = sandbox.run_at(&serve, &["deploy", HELLO, "--platform", "docker"]).expect(0);
+    assert_eq!(engine.containers(CLUSTER).len(), 2);
+
+    let _ = serve.end(Signal::KILL);
+    dockerd.kill();
+    let dockerd = Dockerd::start(folder);
+    let start = Instant::now();
+    let serve = sandbox.serve("data");
+    wait_until("every module is ready", || ready(&sandbox, &serve));
+    let took = start.elapsed();
+    println!("ready {:.1} s after the Controller was started", took.as_secs_f64());
+    assert!(took <= READY_MAX, "{took:?}");
+    let reply = sandbox.run_at(&serve, &["call", "greeter.hello", "{name: \"Ada\"}"]).expect(0);
+    assert!(serde_json::from_str::<Value>(&reply.stdout).is_ok(), "{reply:?}");
+    wait_until("what went down is removed", || engine.containers(CLUSTER).len() == 2);
+    assert!(engine.containers(CLUSTER).iter().all(|container| container.running));
+    let _ = serve.end(Signal::TERM).expect(0);
+    sandbox.finish();
+    engine.assert_nothing_of(CLUSTER);
+    dockerd.kill();
+}
