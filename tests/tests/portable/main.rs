@@ -84,12 +84,12 @@ fn the_same_code_gives_the_same_answers_on_both_platforms() {
 /// Nobody made the network that the module asks for: it is not made, and said.
 fn without_the_network(sandbox: &Sandbox) {
     let arguments = ["dev", PROJECT, "--platform", "docker", "--cluster", CLUSTER, "--timeout", "10"];
-    let answer = sandbox.run(&[&arguments[..], &["--call", "portable.look {}"]].concat());
-    assert_ne!(answer.code, 0);
+    let answer = sandbox.run(&[&arguments[..], &["--call", "portable.look {}"]].concat()).expect(1);
     assert!(
         answer.says("there is no docker network `portable-shop`, which the module asks to join"),
         "{answer:?}"
     );
+    assert!(answer.says("correct `networks` in ftl.toml"), "{answer:?}");
     assert!(!Shop::has_network());
 }
 
