@@ -429,7 +429,7 @@ impl Reconciler {
             PlatformEvent::Created { key, instance } => self.observed.on_created(key, instance, now),
             PlatformEvent::NotCreated { key, error } => {
                 let said = self.observed.creation(key).and_then(|creation| creation.failed.as_ref());
-                if said != Some(&error.message) {
+                if said != Some(&error.advice()) {
                     tracing::warn!(runner = %key, error = &error as &dyn std::error::Error, "not created");
                 }
                 self.observed.on_create_failed(key, &error);

@@ -6,7 +6,7 @@ use bollard::Docker;
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptions,
-    RemoveContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveImageOptions,
 };
 
 use crate::block_on;
@@ -101,6 +101,12 @@ impl Engine {
     pub fn remove(&self, id: &str) {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         block_on(async { client().unwrap().remove_container(id, Some(options)).await }).unwrap();
+    }
+
+    /// Removes an image by its tag. No container may use it.
+    pub fn remove_image(&self, tag: &str) {
+        let remove = async { client().unwrap().remove_image(tag, None::<RemoveImageOptions>, None).await };
+        block_on(remove).unwrap();
     }
 
     /// Asserts that a cluster has no container and no network.

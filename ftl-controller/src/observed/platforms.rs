@@ -171,11 +171,11 @@ impl Observed {
         let Some(creation) = self.creations.get_mut(&key) else { return };
         if error.may_retry() {
             creation.retry_after = error.retry_after;
-            creation.failed = Some(error.message.clone());
+            creation.failed = Some(error.advice());
         } else if error.kind == ErrorKind::Conflict {
-            self.contest(key, &error.message);
+            self.contest(key, &error.advice());
         } else if error.kind != ErrorKind::Stale {
-            creation.refused = Some(error.message.clone());
+            creation.refused = Some(error.advice());
         }
     }
 

@@ -88,6 +88,19 @@ impl PlatformError {
         self
     }
 
+    /// What went wrong and what to do about it, in one line.
+    ///
+    /// ```
+    /// # use ftl_core::platform::{ErrorKind, PlatformError};
+    /// let error = PlatformError::new(ErrorKind::Missing, "there is no network `shop`").with_hint("make it first");
+    /// assert_eq!(error.advice(), "there is no network `shop`: make it first");
+    /// ```
+    #[must_use]
+    pub fn advice(&self) -> String {
+        let hint = self.hint.as_ref().map(|hint| format!(": {hint}")).unwrap_or_default();
+        format!("{}{hint}", self.message)
+    }
+
     /// Whether the same request may succeed later.
     #[must_use]
     pub fn may_retry(&self) -> bool {

@@ -2,7 +2,7 @@
 //! certificates, time zones, the local time.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use tracing::warn;
 
@@ -60,10 +60,26 @@ impl Host {
         if self.zones.is_dir() {
             add_zones(layer, &self.zones, Path::new(ZONES))?;
         }
-        if let Ok(bytes) = fs::read(&self.local_time) {
+        if let Some(zone) = self.local_zone() {
+            layer.add(LOCAL_TIME, Entry::link(Path::new(ZONES).join(zone)));
+        } else if let Ok(bytes) = fs::read(&self.local_time) {
             layer.add(LOCAL_TIME, Entry::file(0o644, bytes));
         }
         Ok(())
+    }
+
+    /// The zone that the local time is a link to. Only where the link leads tells the name of the zone, so it stays one.
+    fn local_zone(&self) -> Option<PathBuf> {
+        let mut target = self.local_time.parent()?.to_owned();
+        for part in fs::read_link(&self.local_time).ok()?.components() {
+            match part {
+                Component::ParentDir => _ = target.pop(),
+                part => target.push(part),
+            }
+        }
+        let zone = target.strip_prefix(&self.zones).ok()?;
+        let in_image = target.is_file() && !ZONES_TWICE.iter().any(|twice| zone.starts_with(twice));
+        in_image.then(|| zone.to_owned())
     }
 
     fn certificates(&self) -> Result<Option<Vec<u8>>, ImageError> {
@@ -146,6 +162,27 @@ mod tests {
                 "usr/share/zoneinfo/Europe/Vienna"
             ]
         );
+    }
+
+    #[test]
+    fn the_local_time_keeps_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let host = host(directory.path());
+        fs::create_dir_all(directory.path().join("zones/Europe")).unwrap();
+        fs::write(directory.path().join("zones/Europe/Vienna"), "TZif").unwrap();
+        let name = directory.path().file_name().unwrap().to_owned();
+        let absolute = directory.path().join("zones/Europe/Vienna");
+        for (to, zone) in [
+            (absolute.as_path(), Some("Europe/Vienna")),
+            (&Path::new("..").join(&name).join("zones/Europe/Vienna"), Some("Europe/Vienna")),
+            (Path::new("zones/Europe/Graz"), None),
+            (Path::new("bundle"), None),
+        ] {
+            std::os::unix::fs::symlink(to, &host.local_time).unwrap();
+            assert_eq!(host.local_zone(), zone.map(PathBuf::from), "{to:?}");
+            fs::remove_file(&host.local_time).unwrap();
+        }
+        assert_eq!(host.local_zone(), None, "and a file has none");
     }
 
     #[test]
