@@ -12,7 +12,7 @@ use crate::data::DataDirectory;
 use crate::desired::{Desired, Startup};
 use crate::error::ServiceError;
 use crate::options::Options;
-use crate::platforms::{END_GRACE, end_all, in_time};
+use crate::platforms::{end_all, in_time};
 use crate::store::Store;
 use crate::time::Clock;
 
@@ -78,7 +78,9 @@ async fn end_on(platform: &dyn Platform, cluster: &ClusterId, used: bool) -> Opt
         Ok(instances) => instances.len(),
         Err(error) => return used.then(|| failed(error)),
     };
-    end_all(platform, cluster, END_GRACE).await;
+    if let Err(error) = end_all(platform, cluster).await {
+        tracing::warn!(platform = %name, %error, "its instances cannot be listed");
+    }
     let released = in_time("release", platform.release(cluster, ReleaseOptions::with_instances())).await;
     let left = match released {
         Ok(released) => released.left,

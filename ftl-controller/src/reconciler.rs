@@ -27,7 +27,7 @@ use crate::mailbox::{Mailbox, Message, ending};
 use crate::observed::{Observed, Routes};
 use crate::options::Options;
 use crate::plan::{Action, plan};
-use crate::platforms::{Doors, END_GRACE, PlatformEvent, Task, Workers, end_all};
+use crate::platforms::{Doors, PlatformEvent, Task, Workers, end_with_controller};
 use crate::runners::{DataPath, PeerOf, SlotView};
 use crate::status::Moment;
 use crate::store::{Store, StoreError};
@@ -529,7 +529,7 @@ impl Reconciler {
         let mut ends = JoinSet::new();
         for platform in tied {
             let cluster = cluster.clone();
-            ends.spawn(async move { end_all(&*platform, &cluster, END_GRACE).await });
+            ends.spawn(async move { end_with_controller(&*platform, &cluster).await });
         }
         let ended = async { while ends.join_next().await.is_some() {} };
         tokio::pin!(ended);

@@ -24,7 +24,7 @@ use crate::mailbox::Mailbox;
 use crate::observed::ListNumber;
 
 pub(crate) use access::Doors;
-pub(crate) use ending::{END_GRACE, end_all};
+pub(crate) use ending::{end_all, end_with_controller};
 pub(crate) use worker::in_time;
 
 use access::Access;
