@@ -120,7 +120,7 @@ impl Backend {
         id: &str,
         marks: &Marks,
     ) -> Result<Option<Created>, PlatformError> {
-        same(spec, marks)?;
+        spec.check_again(marks.generation, marks.digest)?;
         let until = Instant::now() + HALF_MADE_TIME;
         loop {
             match instances::state(&self.engine, id).await? {
@@ -188,19 +188,6 @@ impl Backend {
             _ => Err(error),
         }
     }
-}
-
-/// Whether an instance that is there is what is asked for.
-fn same(spec: &InstanceSpec, marks: &Marks) -> Result<(), PlatformError> {
-    if spec.generation < marks.generation {
-        let message = format!("runner {} was made by generation {}", spec.runner, marks.generation);
-        return Err(PlatformError::new(ErrorKind::Stale, message));
-    }
-    if spec.digest() != marks.digest {
-        let message = format!("runner {} exists with another specification", spec.runner);
-        return Err(PlatformError::new(ErrorKind::Conflict, message));
-    }
-    Ok(())
 }
 
 fn no_network(spec: &InstanceSpec) -> PlatformError {
@@ -277,6 +264,7 @@ mod tests {
         let mut spec =
             InstanceSpec::new(cluster, RunnerKey(1), language, Epoch(5), Vec::new(), Secret::new(*b"x"));
         let marks = Marks::of(&crate::marks::of_instance(&spec)).unwrap();
+        let same = |spec: &InstanceSpec, marks: &Marks| spec.check_again(marks.generation, marks.digest);
         assert!(same(&spec, &marks).is_ok());
         spec.boot = Secret::new(*b"other");
         spec.generation = Epoch(6);

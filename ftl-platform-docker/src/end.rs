@@ -29,7 +29,7 @@ impl Backend {
     /// Asks an instance to end, and has it killed after `grace`.
     pub(crate) async fn stop(&self, instance: &InstanceRef, grace: Duration) -> Result<(), PlatformError> {
         let Some((found, state)) = instances::settled(&self.engine, instance).await? else { return Ok(()) };
-        if matches!(state, InstanceState::Ended(_)) {
+        if state.is_ended() {
             return Ok(());
         }
         match mark_asked(&self.engine, &found.id).await {
@@ -73,7 +73,7 @@ impl Backend {
         options: RemoveOptions,
     ) -> Result<(), PlatformError> {
         let Some((found, state)) = instances::settled(&self.engine, instance).await? else { return Ok(()) };
-        if !options.force && !matches!(state, InstanceState::Ended(_)) {
+        if !options.force && !state.is_ended() {
             let message = format!("the instance of runner {} is still running", instance.runner);
             return Err(PlatformError::new(ErrorKind::Conflict, message).with_hint("stop it first"));
         }

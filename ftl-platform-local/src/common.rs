@@ -6,13 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ftl_core::digest::Digest;
-use ftl_core::key::{Epoch, RunnerKey};
+use ftl_core::key::RunnerKey;
 use ftl_core::name::ClusterId;
-use ftl_core::platform::{
-    ErrorKind, Health, InstanceRef, InstanceSpec, Platform, PlatformError, ReleaseOptions, Released,
-    RemoveOptions,
-};
+use ftl_core::platform::{ErrorKind, Health, InstanceRef, InstanceSpec, PlatformError};
 use ftl_core::sequence::{Actor, Event};
 use tokio::sync::mpsc;
 
@@ -24,23 +20,6 @@ pub(crate) const LOG_QUEUE: usize = 64;
 /// Tells who records sequences that an instance is made.
 pub(crate) fn record_create(spec: &InstanceSpec) {
     Event::new(Actor::Platform, Actor::Runner, "CreateInstance", "ack", &spec.about()).record();
-}
-
-/// Whether what is asked for may be what is there already, made by this generation from this digest.
-pub(crate) fn check_again(
-    spec: &InstanceSpec,
-    generation: Epoch,
-    digest: Digest,
-) -> Result<(), PlatformError> {
-    if spec.generation < generation {
-        let message = format!("runner {} was made by generation {generation}", spec.runner);
-        return Err(PlatformError::new(ErrorKind::Stale, message));
-    }
-    if spec.digest() != digest {
-        let message = format!("runner {} exists with another specification", spec.runner);
-        return Err(PlatformError::new(ErrorKind::Conflict, message));
-    }
-    Ok(())
 }
 
 /// The key of the instance of this cluster whose directory this is. The name of a cluster may be the beginning of another
@@ -55,24 +34,6 @@ pub(crate) async fn probe(directory: &Path) -> Health {
         Ok(_) => Health::Ok,
         Err(error) => Health::Down { why: format!("{} cannot be used: {error}", directory.display()) },
     }
-}
-
-/// Instances share nothing, so there is nothing to undo but the instances.
-pub(crate) async fn release(
-    platform: &dyn Platform,
-    cluster: &ClusterId,
-    options: ReleaseOptions,
-) -> Result<Released, PlatformError> {
-    let mut released = Released::nothing();
-    if options.instances_too {
-        for status in platform.observe(cluster).await? {
-            match platform.remove_instance(&status.instance, RemoveOptions::forced()).await {
-                Ok(()) => released.removed.push(format!("instance {}", status.instance.runner)),
-                Err(error) => released.left.push(format!("instance {}: {error}", status.instance.runner)),
-            }
-        }
-    }
-    Ok(released)
 }
 
 /// There is no such instance.

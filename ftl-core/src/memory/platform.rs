@@ -23,8 +23,8 @@ use crate::key::{Epoch, RunnerKey};
 use crate::name::{ClusterId, PlatformName};
 use crate::platform::{
     Capability, ClusterAccess, ClusterSpec, Created, Description, ErrorKind, Exit, Health, InstanceRef,
-    InstanceSpec, InstanceState, InstanceStatus, LogOptions, Platform, PlatformError, Probe, ProgramSource,
-    ReleaseOptions, Released, RemoveOptions, Wake,
+    InstanceSpec, InstanceState, InstanceStatus, LogOptions, Platform, PlatformError, PlatformExt, Probe,
+    ProgramSource, ReleaseOptions, Released, RemoveOptions, Wake,
 };
 use crate::runner::OutputLine;
 use crate::sequence::{Actor, Event};
@@ -94,7 +94,7 @@ impl Instance {
     }
 
     fn ended(&self) -> bool {
-        matches!(*self.state.borrow(), InstanceState::Ended(_))
+        self.state.borrow().is_ended()
     }
 
     /// Asks it to end, and cancels it after `grace`. A later call may only shorten.
@@ -111,13 +111,7 @@ impl Instance {
 
     /// The answer to a second create under this key.
     fn again(&self, spec: &InstanceSpec) -> Result<Created, PlatformError> {
-        if spec.generation < self.generation {
-            return Err(PlatformError::new(ErrorKind::Stale, "a newer Controller made this instance"));
-        }
-        if spec.digest() != self.digest {
-            let message = format!("runner {} exists with another specification", spec.runner);
-            return Err(PlatformError::new(ErrorKind::Conflict, message));
-        }
+        spec.check_again(self.generation, self.digest)?;
         Ok(Created::new(self.reference.clone(), true))
     }
 }
@@ -289,8 +283,7 @@ impl Platform for MemoryPlatform {
             }
             known.stop(Duration::ZERO);
             let mut state = known.state.subscribe();
-            let ended =
-                timeout(CANCEL_WAIT, state.wait_for(|state| matches!(state, InstanceState::Ended(_))));
+            let ended = timeout(CANCEL_WAIT, state.wait_for(InstanceState::is_ended));
             if ended.await.is_err() {
                 let message = format!("runner {} did not yield within {CANCEL_WAIT:?}", instance.runner);
                 return Err(PlatformError::new(ErrorKind::Unavailable, message).with_unknown_effect());
@@ -301,16 +294,7 @@ impl Platform for MemoryPlatform {
     }
 
     async fn release(&self, cluster: &ClusterId, options: ReleaseOptions) -> Result<Released, PlatformError> {
-        let mut released = Released::nothing();
-        if options.instances_too {
-            for status in self.observe(cluster).await? {
-                match self.remove_instance(&status.instance, RemoveOptions::forced()).await {
-                    Ok(()) => released.removed.push(format!("instance {}", status.instance.runner)),
-                    Err(error) => released.left.push(format!("instance {}: {error}", status.instance.runner)),
-                }
-            }
-        }
-        Ok(released)
+        if options.instances_too { self.remove_all(cluster).await } else { Ok(Released::nothing()) }
     }
 }
 
@@ -369,7 +353,7 @@ mod tests {
 
     async fn end_of(platform: &MemoryPlatform, instance: &InstanceRef) -> Exit {
         let mut state = platform.find(instance).unwrap().state.subscribe();
-        let ended = state.wait_for(|state| matches!(state, InstanceState::Ended(_))).await.unwrap();
+        let ended = state.wait_for(InstanceState::is_ended).await.unwrap();
         let InstanceState::Ended(exit) = ended.clone() else { unreachable!() };
         exit
     }
@@ -399,6 +383,6 @@ mod tests {
         let (platform, instance) = start(Odd::Deaf).await;
         let mut state = platform.find(&instance).unwrap().state.subscribe();
         drop(platform);
-        state.wait_for(|state| matches!(state, InstanceState::Ended(_))).await.unwrap();
+        state.wait_for(InstanceState::is_ended).await.unwrap();
     }
 }

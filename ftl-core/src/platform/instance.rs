@@ -78,7 +78,7 @@ impl InstanceStatus {
     /// Whether it ended.
     #[must_use]
     pub fn ended(&self) -> bool {
-        matches!(self.state, InstanceState::Ended(_))
+        self.state.is_ended()
     }
 }
 
@@ -99,6 +99,14 @@ pub enum InstanceState {
         /// Why.
         why: String,
     },
+}
+
+impl InstanceState {
+    /// Whether it ended.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        matches!(self, Self::Ended(_))
+    }
 }
 
 /// How an instance ended; what a backend does not know is `None`.

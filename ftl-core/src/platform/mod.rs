@@ -139,6 +139,23 @@ pub trait PlatformExt: Platform {
         }
     }
 
+    /// Ends and removes every instance of a cluster, one after the other, without asking them first: what `release` does
+    /// with instances, for a backend whose instances share nothing.
+    ///
+    /// # Errors
+    /// When they cannot be listed. What could not be removed is named in the answer.
+    async fn remove_all(&self, cluster: &ClusterId) -> Result<Released, PlatformError> {
+        let mut released = Released::nothing();
+        for status in self.observe(cluster).await? {
+            let runner = status.instance.runner;
+            match self.remove_instance(&status.instance, RemoveOptions::forced()).await {
+                Ok(()) => released.removed.push(format!("instance {runner}")),
+                Err(error) => released.left.push(format!("instance {runner}: {error}")),
+            }
+        }
+        Ok(released)
+    }
+
     /// The last lines that an instance wrote, standard error last.
     ///
     /// # Errors

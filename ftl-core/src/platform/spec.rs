@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::Needs;
+use super::{ErrorKind, Needs, PlatformError};
 use crate::digest::{Digest, Hasher};
 use crate::key::{DeploymentId, Epoch, RunnerKey};
 use crate::name::{ClusterId, Language};
@@ -77,6 +77,24 @@ impl InstanceSpec {
     pub fn about(&self) -> String {
         let deployment = self.labels.get("deployment").and_then(|id| id.parse::<DeploymentId>().ok());
         deployment.map_or_else(|| self.runner.to_string(), |id| id.short())
+    }
+
+    /// Whether an instance that is there under this key, made by that generation from that digest, is the one that is
+    /// asked for.
+    ///
+    /// # Errors
+    /// [`Stale`](ErrorKind::Stale) when a newer Controller made it, [`Conflict`](ErrorKind::Conflict) when it was made
+    /// from something else.
+    pub fn check_again(&self, generation: Epoch, digest: Digest) -> Result<(), PlatformError> {
+        if self.generation < generation {
+            let message = format!("runner {} was made by generation {generation}", self.runner);
+            return Err(PlatformError::new(ErrorKind::Stale, message));
+        }
+        if self.digest() != digest {
+            let message = format!("runner {} exists with another specification", self.runner);
+            return Err(PlatformError::new(ErrorKind::Conflict, message));
+        }
+        Ok(())
     }
 
     /// The digest of everything but generation and boot: a retry with other boot bytes is the same instance.

@@ -21,8 +21,8 @@ use ftl_core::controller::BoxStream;
 use ftl_core::name::ClusterId;
 use ftl_core::platform::{
     ClusterAccess, ClusterSpec, Created, Description, ErrorKind, Health, InstanceRef, InstanceSpec,
-    InstanceStatus, LogOptions, Platform, PlatformError, Probe, ReleaseOptions, Released, RemoveOptions,
-    Wake,
+    InstanceStatus, LogOptions, Platform, PlatformError, PlatformExt, Probe, ReleaseOptions, Released,
+    RemoveOptions, Wake,
 };
 use ftl_core::runner::OutputLine;
 use rustix::process::Signal;
@@ -179,11 +179,13 @@ impl Platform for Detached {
     }
 
     async fn release(&self, cluster: &ClusterId, options: ReleaseOptions) -> Result<Released, PlatformError> {
-        let mut released = common::release(self, cluster, options).await?;
-        if options.instances_too {
-            let of = cluster.clone();
-            released.left.extend(self.blocking(move |root| Ok(root.remove_unmarked(&of))).await?);
+        // Instances share nothing, so there is nothing to undo but them.
+        if !options.instances_too {
+            return Ok(Released::nothing());
         }
+        let mut released = self.remove_all(cluster).await?;
+        let of = cluster.clone();
+        released.left.extend(self.blocking(move |root| Ok(root.remove_unmarked(&of))).await?);
         Ok(released)
     }
 }
@@ -267,7 +269,7 @@ impl Root {
         let written = |error| self.failed("be written", error);
         for _ in 0..TRIES {
             if let Some(known) = place.marks().map_err(|error| self.failed("be read", error))? {
-                common::check_again(spec, known.generation, known.digest)?;
+                spec.check_again(known.generation, known.digest)?;
                 self.complete(&place, spec)?;
                 return Ok(Created::new(reference, true));
             }

@@ -12,7 +12,6 @@ use ftl_core::platform::{
 use ftl_core::runner::OutputLine;
 use tokio::sync::watch;
 
-use crate::common::check_again;
 use crate::program::{Deadline, Observer};
 
 /// One instance, from its creation to its removal.
@@ -48,12 +47,12 @@ impl Instance {
 
     /// The answer to a second create under this key.
     pub(super) fn again(&self, spec: &InstanceSpec) -> Result<Created, PlatformError> {
-        check_again(spec, self.generation, self.digest)?;
+        spec.check_again(self.generation, self.digest)?;
         Ok(Created::new(self.reference.clone(), true))
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        matches!(*self.state.borrow(), InstanceState::Ended(_))
+        self.state.borrow().is_ended()
     }
 
     pub(super) fn ended(&self, exit: Exit) {

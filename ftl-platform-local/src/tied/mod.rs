@@ -16,8 +16,8 @@ use ftl_core::key::RunnerKey;
 use ftl_core::name::ClusterId;
 use ftl_core::platform::{
     ClusterAccess, ClusterSpec, Created, Description, ErrorKind, Health, InstanceRef, InstanceSpec,
-    InstanceState, InstanceStatus, LogOptions, Platform, PlatformError, Probe, ReleaseOptions, Released,
-    RemoveOptions, Wake,
+    InstanceState, InstanceStatus, LogOptions, Platform, PlatformError, PlatformExt, Probe, ReleaseOptions,
+    Released, RemoveOptions, Wake,
 };
 use ftl_core::runner::OutputLine;
 use tokio::sync::{mpsc, watch};
@@ -153,7 +153,7 @@ impl Platform for Tied {
             }
             known.deadline.shorten(Duration::ZERO);
             let mut state = known.state.subscribe();
-            let ended = timeout(KILL_WAIT, state.wait_for(|state| matches!(state, InstanceState::Ended(_))));
+            let ended = timeout(KILL_WAIT, state.wait_for(InstanceState::is_ended));
             if ended.await.is_err() {
                 return Err(common::did_not_end(instance));
             }
@@ -169,10 +169,12 @@ impl Platform for Tied {
     }
 
     async fn release(&self, cluster: &ClusterId, options: ReleaseOptions) -> Result<Released, PlatformError> {
-        let mut released = common::release(self, cluster, options).await?;
-        if options.instances_too {
-            self.remove_former(cluster, &mut released);
+        // Instances share nothing, so there is nothing to undo but them.
+        if !options.instances_too {
+            return Ok(Released::nothing());
         }
+        let mut released = self.remove_all(cluster).await?;
+        self.remove_former(cluster, &mut released);
         Ok(released)
     }
 }
@@ -186,7 +188,7 @@ async fn follow(
     let mut state = instance.state.subscribe();
     let mut written = instance.output.subscribe();
     loop {
-        let ended = matches!(*state.borrow_and_update(), InstanceState::Ended(_));
+        let ended = state.borrow_and_update().is_ended();
         written.borrow_and_update();
         from = match send_all(&instance, from, &lines).await {
             Some(next) => next,
