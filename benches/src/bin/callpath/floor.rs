@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::processes::wait_for_file;
+use benches::processes::wait_for_file;
 
 /// The server's side, in a process of its own.
 pub(crate) fn serve(socket: &str) {

@@ -21,12 +21,13 @@ mod controller;
 mod floor;
 mod measure;
 mod peer;
-mod processes;
 mod system;
 mod weight;
 
 use std::process::ExitCode;
 use std::time::Duration;
+
+use benches::serve::build;
 
 /// Rounds, unless the command line says otherwise: enough for a median that repeats.
 const ROUNDS: usize = 7;
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
         ["floor", socket] => floor::serve(socket),
         ["controller", data, boot, ftl] => controller::serve(data, boot, ftl),
         ["load", seconds] => {
-            measure::load(&system::build(), Duration::from_secs(seconds.parse().expect("give seconds")));
+            measure::load(&build(), Duration::from_secs(seconds.parse().expect("give seconds")));
         }
         [] => report(ROUNDS),
         [rounds] => report(rounds.parse().expect("give the number of rounds")),
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn report(rounds: usize) {
-    let ftl = system::build();
+    let ftl = build();
     println!("{rounds} rounds, medians; CPU is that of all server processes");
     measure::report(&ftl, rounds);
     weight::report(&ftl);

@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 
 use crate::floor::{Floor, echo};
 use crate::peer::{Caller, Deployment, payload, register};
-use crate::processes::{Pinned, cpu};
 use crate::system::{System, module};
+use benches::processes::{Pinned, cpu};
 
 /// Calls of one caller in a round, after as many to warm up as a tenth of it.
 const ONE: usize = 3000;

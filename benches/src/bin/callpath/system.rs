@@ -4,31 +4,11 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use benches::processes::{descendants, wait_for_file};
+use benches::serve::root;
 use tempfile::TempDir;
 
 use crate::controller::BENCH;
-use crate::processes::{descendants, wait_for_file};
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
-}
-
-/// Builds the `ftl` command in release, and answers where it is.
-pub(crate) fn build() -> PathBuf {
-    let built = Command::new(env!("CARGO"))
-        .current_dir(root())
-        .args(["build", "--quiet", "--release", "--bin", "ftl", "--message-format=json"])
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    assert!(built.status.success());
-    let messages = String::from_utf8(built.stdout).unwrap();
-    let mut executables = messages.lines().filter_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        message["executable"].as_str().map(PathBuf::from)
-    });
-    executables.next_back().unwrap()
-}
 
 /// A running Controller with modules deployed to it. Everything ends when it is dropped.
 #[derive(Debug)]
@@ -93,58 +73,6 @@ impl Drop for System {
     fn drop(&mut self) {
         // It ends, and everything with it, when its standard input closes.
         drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
-}
-
-/// `ftl serve`, as an operator runs it.
-#[derive(Debug)]
-pub(crate) struct Serve {
-    child: Child,
-    url: String,
-    token: String,
-    pub(crate) log: PathBuf,
-    _directory: TempDir,
-}
-
-impl Serve {
-    pub(crate) fn start(ftl: &Path) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let log = directory.path().join("log.jsonl");
-        let mut child = Command::new(ftl)
-            .args(["serve", "--listen", "127.0.0.1:0", "--format", "json", "--data"])
-            .arg(directory.path().join("data"))
-            .env("FTL_LOG", "off,ftl::sequence=trace")
-            .env("FTL_LOG_FILE", &log)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let said: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let text = |name: &str| said[name].as_str().unwrap().to_owned();
-        Self { child, url: text("controller"), token: text("token_file"), log, _directory: directory }
-    }
-
-    pub(crate) fn deploy(&self, ftl: &Path, folder: &str) {
-        let status = Command::new(ftl)
-            .current_dir(root())
-            .args(["--controller", &self.url, "--token-file", &self.token, "deploy", folder, "--release"])
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(status.success(), "{folder} was not deployed");
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Serve {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_raw(self.child.id().cast_signed()).unwrap();
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _ = self.child.wait();
     }
 }

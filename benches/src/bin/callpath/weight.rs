@@ -3,17 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::processes::{descendants, memory, name};
-use crate::system::Serve;
+use benches::processes::{descendants, memory, name};
+use benches::serve::{Serve, seconds};
 
 /// How long after everything is ready memory is looked at.
 const SETTLED: Duration = Duration::from_secs(10);
 
 pub(crate) fn report(ftl: &Path) {
-    let serve = Serve::start(ftl);
-    serve.deploy(ftl, "examples/hello/clock");
-    let start = start_of(&std::fs::read_to_string(&serve.log).unwrap());
-    serve.deploy(ftl, "examples/hello");
+    let serve = Serve::start(ftl, &[]);
+    serve.deploy("examples/hello/clock", &[]);
+    let start = start_of(&serve.messages());
+    serve.deploy("examples/hello", &[]);
     std::thread::sleep(SETTLED);
     let children = descendants(serve.pid());
     let weigh = |wanted: &str| {
@@ -29,21 +29,13 @@ pub(crate) fn report(ftl: &Path) {
 }
 
 /// From the first `CreateRunner` to the table that routes to it, by the recorded messages.
-fn start_of(log: &str) -> Duration {
-    let messages: Vec<serde_json::Value> =
-        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+fn start_of(messages: &[serde_json::Value]) -> Duration {
     let at = |message: &str, id: Option<&str>| {
         let found = messages.iter().find(|line| {
             let fields = &line["fields"];
             fields["message"] == message && id.is_none_or(|id| fields["id"] == id)
         });
-        seconds(found.unwrap()["timestamp"].as_str().unwrap())
+        seconds(found.unwrap())
     };
     Duration::from_secs_f64(at("UpdateRoutingTable", Some("1")) - at("CreateRunner", None))
-}
-
-/// The seconds of the day in a time like `2026-11-24T07:00:00.123456Z`.
-fn seconds(timestamp: &str) -> f64 {
-    let clock = timestamp.split_once('T').unwrap().1.trim_end_matches('Z');
-    clock.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap())
 }

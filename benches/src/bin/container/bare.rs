@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use benches::processes::memory;
 use bollard::Docker;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
@@ -54,11 +55,5 @@ pub(crate) async fn memory_of_runner(cluster: &str) -> u64 {
     let options = TopOptionsBuilder::new().ps_args("-eo pid,args").build();
     let processes = engine().top_processes(&id, Some(options)).await.unwrap().processes.unwrap();
     let runner = processes.iter().find(|row| row[1].starts_with("/ftl runner")).expect("a Runner runs");
-    let status = std::fs::read_to_string(format!("/proc/{}/status", row_pid(runner))).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-}
-
-fn row_pid(row: &[String]) -> &str {
-    row[0].trim()
+    memory(runner[0].trim().parse().unwrap())
 }

@@ -25,7 +25,7 @@ const ROUNDS: usize = 10;
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let rounds = std::env::args().nth(1).map_or(ROUNDS, |rounds| rounds.parse().expect("give a number"));
-    let system = System::start().await;
+    let system = System::start();
     let image = bare::image_of(system::CLUSTER).await;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..rounds {
@@ -43,7 +43,6 @@ async fn main() {
     );
     let runner = bare::memory_of_runner(system::CLUSTER).await;
     println!("Runner in its container (RSS)                    {:>7.1} MB   goal ≤ 12", runner as f64 / 1e6);
-    system.end();
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {

@@ -16,7 +16,7 @@ fn threads(pid: u32) -> Vec<u32> {
 }
 
 /// CPU time of these processes so far.
-pub(crate) fn cpu(pids: &[u32]) -> Duration {
+pub fn cpu(pids: &[u32]) -> Duration {
     let of_thread = |(pid, thread): (u32, u32)| -> u64 {
         let stat = fs::read_to_string(format!("/proc/{pid}/task/{thread}/schedstat")).unwrap_or_default();
         stat.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
@@ -26,14 +26,14 @@ pub(crate) fn cpu(pids: &[u32]) -> Duration {
 }
 
 /// Resident memory of a process, in bytes.
-pub(crate) fn memory(pid: u32) -> u64 {
+pub fn memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
 }
 
 /// Children of a process, and theirs.
-pub(crate) fn descendants(of: u32) -> Vec<u32> {
+pub fn descendants(of: u32) -> Vec<u32> {
     let pids = fs::read_dir("/proc").unwrap().flatten();
     let pids: Vec<u32> = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     let parent = |pid: u32| -> Option<u32> {
@@ -51,19 +51,21 @@ pub(crate) fn descendants(of: u32) -> Vec<u32> {
 }
 
 /// The name of a process.
-pub(crate) fn name(pid: u32) -> String {
+pub fn name(pid: u32) -> String {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
 }
 
 /// All of these, and this process, on one core as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Pinned {
+pub struct Pinned {
     before: CpuSet,
     pids: Vec<u32>,
 }
 
 impl Pinned {
-    pub(crate) fn to_one_core(pids: &[u32]) -> Self {
+    /// Keeps these processes, and this one, on one core.
+    #[must_use]
+    pub fn to_one_core(pids: &[u32]) -> Self {
         let before = sched_getaffinity(None).unwrap();
         let core = (0..CpuSet::MAX_CPU).find(|core| before.is_set(*core)).unwrap();
         let mut one = CpuSet::new();
@@ -89,11 +91,13 @@ impl Drop for Pinned {
     }
 }
 
-pub(crate) fn wait_for_file(path: &Path) {
+/// Waits until a file is there.
+pub fn wait_for_file(path: &Path) {
     wait_until(|| path.exists(), &path.display().to_string());
 }
 
-pub(crate) fn wait_until(there: impl Fn() -> bool, what: &str) {
+/// Waits until something is so.
+pub fn wait_until(there: impl Fn() -> bool, what: &str) {
     let until = Instant::now() + PATIENCE;
     while !there() {
         assert!(Instant::now() < until, "{what} did not come up");
