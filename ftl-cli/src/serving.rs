@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ftl_client::Client;
 use ftl_controller::{Handle, Options, PlatformEnded, Service};
-use ftl_core::name::ClusterId;
+use ftl_core::name::{ClusterId, PlatformName};
 use ftl_core::platform::ProgramSource;
 use ftl_platform_docker::Docker;
 use ftl_platform_local::{Local, Mode};
@@ -140,7 +140,7 @@ pub(crate) fn this_program() -> Result<PathBuf, CliError> {
 /// The platforms that this binary knows, and itself as the Runner's program.
 fn options(data: &Path, instances: Instances) -> Result<Options, CliError> {
     let directory = data.join(INSTANCES);
-    let name = LOCAL.parse().map_err(|error| CliError::failed("the platform has no name").because(error))?;
+    let name = platform_name(LOCAL)?;
     let local = ftl_platform_local::Options::new(name, directory.clone(), target()?);
     let local = local.with_mode(local_mode(instances)?);
     let local = Local::new(local).map_err(|error| {
@@ -158,11 +158,15 @@ fn options(data: &Path, instances: Instances) -> Result<Options, CliError> {
 
 /// Containers, on the engine that is found; it need not be there before something is to run on it.
 pub(crate) fn docker() -> Result<Docker, CliError> {
-    let name = DOCKER.parse().map_err(|error| CliError::failed("the platform has no name").because(error))?;
+    let name = platform_name(DOCKER)?;
     let mut options = ftl_platform_docker::Options::new(name, target()?);
     options.host = std::env::var(DOCKER_HOST_VARIABLE).ok();
     options.advertise = std::env::var(ADVERTISE_VARIABLE).ok();
     Ok(Docker::new(options))
+}
+
+pub(crate) fn platform_name(name: &str) -> Result<PlatformName, CliError> {
+    name.parse().map_err(|error| CliError::failed("the platform has no name").because(error))
 }
 
 /// The name of this machine, as its kernel has it.

@@ -429,13 +429,7 @@ async fn what_is_half_made_is_completed_once() {
     bench.mode = detached();
     adopt(&mut bench);
     let other = local(&bench.instances(), &bench.mode);
-    let creates: Vec<_> = (0..8)
-        .map(|index| {
-            let (local, spec) =
-                (if index % 2 == 0 { bench.local.clone() } else { other.clone() }, spec.clone());
-            tokio::spawn(async move { local.create_runner(&spec).await.unwrap().existed })
-        })
-        .collect();
+    let creates = eight_creates([&bench.local, &other], &spec);
     for create in creates {
         assert!(create.await.unwrap(), "it was there, half made");
     }
@@ -451,6 +445,15 @@ async fn what_is_half_made_is_completed_once() {
     assert!(exit.asked && exit.never_started, "{exit:?}");
     assert_eq!(std::fs::read_to_string(&starts).unwrap().lines().count(), 1, "started once");
     std::fs::remove_file(starts).unwrap();
+}
+
+/// Eight creations of one instance at once, by two values in turn; each tells whether the instance existed.
+fn eight_creates(by: [&Arc<Local>; 2], spec: &InstanceSpec) -> Vec<tokio::task::JoinHandle<bool>> {
+    let create = |index: usize| {
+        let (local, spec) = (by[index % 2].clone(), spec.clone());
+        tokio::spawn(async move { local.create_runner(&spec).await.unwrap().existed })
+    };
+    (0..8).map(create).collect()
 }
 
 #[tokio::test]
@@ -472,13 +475,7 @@ async fn two_platforms_over_one_directory_are_one() {
     let bench = Bench::new(detached());
     let other = local(&bench.instances(), &bench.mode);
     let spec = shell(1, "echo started; exec sleep 60");
-    let creates: Vec<_> = (0..8)
-        .map(|index| {
-            let (local, spec) =
-                (if index % 2 == 0 { bench.local.clone() } else { other.clone() }, spec.clone());
-            tokio::spawn(async move { local.create_runner(&spec).await.unwrap().existed })
-        })
-        .collect();
+    let creates = eight_creates([&bench.local, &other], &spec);
     let mut made = 0;
     for create in creates {
         made += usize::from(!create.await.unwrap());

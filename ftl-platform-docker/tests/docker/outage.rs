@@ -66,6 +66,13 @@ impl Fake {
         Docker::new(self.options())
     }
 
+    /// A platform with all the time that the real engine may take.
+    fn patient(&self) -> Docker {
+        let mut options = self.options();
+        options.timings = ftl_platform_docker::Timings::default();
+        Docker::new(options)
+    }
+
     fn options(&self) -> Options {
         let mut options = options();
         options.host = Some(format!("unix://{}", self.socket().display()));
@@ -261,11 +268,8 @@ async fn what_cannot_start_is_an_ended_instance_if_the_engine_keeps_the_reason()
 async fn a_network_that_goes_before_the_start_leaves_nothing_half_made() {
     bench(async |bench| {
         bench.prepare().await;
-        let hold = Arc::new((Notify::new(), Notify::new()));
-        let fake = proxy(Fate::Hold(hold.clone()), "/start");
-        let mut options = fake.options();
-        options.timings = ftl_platform_docker::Timings::default();
-        let (docker, spec) = (Docker::new(options), bench.spec(1, "term stay"));
+        let (hold, fake) = held_starts();
+        let (docker, spec) = (fake.patient(), bench.spec(1, "term stay"));
         let removed = async {
             hold.0.notified().await;
             bench.raw.remove_network(&format!("ftl-{}", bench.cluster)).await.unwrap();
@@ -325,6 +329,12 @@ fn proxy(fate: Fate, text: &'static str) -> Fake {
     })
 }
 
+/// A proxy that tells of the first start, and holds it until it is told.
+fn held_starts() -> (Arc<(Notify, Notify)>, Fake) {
+    let hold = Arc::new((Notify::new(), Notify::new()));
+    (hold.clone(), proxy(Fate::Hold(hold), "/start"))
+}
+
 #[tokio::test]
 async fn whatever_is_lost_on_the_way_one_instance_runs_in_the_end() {
     for text in ["POST /containers/create", "/archive", "/start"] {
@@ -332,9 +342,7 @@ async fn whatever_is_lost_on_the_way_one_instance_runs_in_the_end() {
             bench(async |bench| {
                 bench.prepare().await;
                 let fake = proxy(fate, text);
-                let mut options = fake.options();
-                options.timings = ftl_platform_docker::Timings::default();
-                let docker = Docker::new(options);
+                let docker = fake.patient();
                 let spec = bench.spec(1, "term stay");
                 let lost = docker.create_instance(&spec).await.unwrap_err();
                 assert_eq!(lost.effect, Effect::Unknown, "{text}: {lost}");
@@ -357,9 +365,7 @@ async fn a_lost_stop_or_removal_is_repeated_without_harm() {
         bench.line(&instance, "ready").await;
         let lossy = |text| {
             let fake = proxy(Fate::LoseAnswer, text);
-            let mut options = fake.options();
-            options.timings = ftl_platform_docker::Timings::default();
-            (Docker::new(options), fake)
+            (fake.patient(), fake)
         };
         let (docker, _fake) = lossy("/kill");
         let lost = docker.stop_instance(&instance, Duration::ZERO).await.unwrap_err();
@@ -379,11 +385,8 @@ async fn a_lost_stop_or_removal_is_repeated_without_harm() {
 async fn whoever_is_asked_to_end_before_the_start_does_not_run() {
     bench(async |bench| {
         bench.prepare().await;
-        let hold = Arc::new((Notify::new(), Notify::new()));
-        let fake = proxy(Fate::Hold(hold.clone()), "/start");
-        let mut options = fake.options();
-        options.timings = ftl_platform_docker::Timings::default();
-        let (docker, spec) = (Docker::new(options), bench.spec(1, "term stay"));
+        let (hold, fake) = held_starts();
+        let (docker, spec) = (fake.patient(), bench.spec(1, "term stay"));
         let stopped = async {
             hold.0.notified().await;
             let status = bench.status(1).await.unwrap();
