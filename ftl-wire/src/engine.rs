@@ -27,7 +27,7 @@ use crate::state::{Cancelled, Effects, Ended, Leg, Phase, State, Worker};
 
 /// Frames of one batch. What they lead to is on its way while the next batch is taken: were a whole read one batch, all
 /// processes along a route would wait for each other in turn. Smaller batches cost more system calls than they gain.
-const BATCH_FRAMES_MAX: usize = 24;
+const BATCH_FRAMES_MAX: usize = 32;
 
 /// What was taken of the bytes that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

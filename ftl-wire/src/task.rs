@@ -26,7 +26,7 @@ const ROUNDS_MAX: usize = 32;
 const BUSY_CALLS: usize = 8;
 /// Turns that a task of a busy connection gives away before it lets its thread sleep, about a microsecond each when
 /// nothing else runs. To wake a thread that sleeps costs its peer more than all the work on a call.
-const LULL_TURNS: usize = 40;
+const LULL_TURNS: usize = 60;
 /// Space for one read.
 const READ_BYTES: usize = 64 << 10;
 
