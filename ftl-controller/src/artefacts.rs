@@ -124,7 +124,7 @@ impl Artefacts {
         Ok(())
     }
 
-    /// The bytes from `offset` on, at most one range; empty at the end.
+    /// The bytes from `offset` on: one range, or what there is of it.
     pub(crate) async fn read(&self, digest: Digest, offset: u64) -> Result<Bytes, ControllerError> {
         let path = self.path(digest);
         let read = tokio::task::spawn_blocking(move || {

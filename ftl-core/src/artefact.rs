@@ -13,7 +13,7 @@ use crate::digest::Digest;
 pub const ARTEFACTS_MAX: usize = 10_000;
 /// Largest artefact, in bytes.
 pub const ARTEFACT_BYTES_MAX: u64 = 4 << 30;
-/// Most bytes that one ranged read answers.
+/// Bytes that one ranged read answers, if the artefact has so many from there on.
 pub const ARTEFACT_READ_BYTES_MAX: usize = 256 << 10;
 /// Longest path of an artefact, in bytes.
 pub const PATH_BYTES_MAX: usize = 1024;

@@ -183,8 +183,8 @@ pub trait Supervisor: VerbService {
     /// **GetDeploymentArtefacts(id)** ⇒ the files' names and digests …
     async fn get_deployment_artefacts(&self, id: &DeploymentId) -> Result<Manifest, ControllerError>;
 
-    /// … and their bytes, by ranges of at most [`ARTEFACT_READ_BYTES_MAX`](crate::artefact::ARTEFACT_READ_BYTES_MAX):
-    /// memory stays bounded, and the Runner needs no second protocol. Empty at the end.
+    /// … and their bytes, by ranges of [`ARTEFACT_READ_BYTES_MAX`](crate::artefact::ARTEFACT_READ_BYTES_MAX), fewer only
+    /// at the end and none behind it: memory stays bounded, and the Runner needs no second protocol.
     async fn read_artefact(&self, digest: Digest, offset: u64) -> Result<Bytes, ControllerError>;
 
     /// **Deployed(id)**: it answers, and it is what was promised.

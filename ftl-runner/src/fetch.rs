@@ -1,17 +1,25 @@
 //! Brings a deployment's files: by ranged reads, verified while they are written, never visible half.
 
-use std::collections::HashMap;
-use std::fs::Permissions;
-use std::io;
+use std::collections::{HashMap, VecDeque};
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use ftl_core::ControllerError;
-use ftl_core::artefact::{Artefact, Manifest, Mode};
+use ftl_core::artefact::{ARTEFACT_READ_BYTES_MAX, Artefact, Manifest, Mode};
 use ftl_core::digest::{Digest, Hasher};
+use futures_util::stream::{self, StreamExt};
 use tokio::fs;
-use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// How many ranges are asked for before the first has come, so that neither end waits for the other.
+const READS_AHEAD: usize = 4;
+
+/// How many files are on their way to the disk at once.
+const WRITERS_MAX: usize = 4;
 
 /// Why a deployment's files could not be brought.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +48,7 @@ pub(crate) enum FetchError {
 
 /// Where the bytes of artefacts come from.
 pub(crate) trait Source {
-    /// The bytes from `offset` on, at most one range; empty at the end.
+    /// The bytes from `offset` on: one range, or what there is of it.
     async fn read(&self, digest: Digest, offset: u64) -> Result<Bytes, ControllerError>;
 }
 
@@ -53,77 +61,129 @@ pub(crate) async fn fetch(
     libraries: bool,
 ) -> Result<PathBuf, FetchError> {
     let program = manifest.program().ok_or(FetchError::NoProgram)?;
-    let mut fetched: HashMap<Digest, PathBuf> = HashMap::new();
+    let mut written: HashMap<Digest, PathBuf> = HashMap::new();
+    let mut copies = Vec::new();
+    let mut under_way = VecDeque::new();
     let wanted = |artefact: &&Artefact| libraries || artefact.mode != Mode::Library;
     for artefact in manifest.artefacts().iter().filter(wanted) {
         let path = directory.join(artefact.path.as_str());
-        let failed = |reason| FetchError::Write { path: artefact.path.to_string(), reason };
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).await.map_err(failed)?;
+            fs::create_dir_all(parent).await.map_err(|reason| unwritten(artefact, reason))?;
         }
-        match fetched.get(&artefact.digest) {
-            // A copy, not a link: two paths may have two modes.
-            Some(first) => {
-                fs::copy(first, &path).await.map_err(failed)?;
-            }
-            None => {
-                write_verified(source, artefact, &path).await?;
-                fetched.insert(artefact.digest, path.clone());
-            }
+        if let Some(first) = written.get(&artefact.digest) {
+            copies.push((first.clone(), artefact, path));
+            continue;
         }
-        fs::set_permissions(&path, Permissions::from_mode(artefact.mode.bits())).await.map_err(failed)?;
+        if under_way.len() == WRITERS_MAX
+            && let Some(first) = under_way.pop_front()
+        {
+            Writing::finish(first).await?;
+        }
+        // While a file reaches the disk, the next ones are read.
+        under_way.push_back(bring(source, artefact, &path).await?);
+        written.insert(artefact.digest, path);
+    }
+    for writing in under_way {
+        writing.finish().await?;
+    }
+    for (first, artefact, path) in copies {
+        // A copy, not a link: two paths may have two modes.
+        fs::copy(first, &path).await.map_err(|reason| unwritten(artefact, reason))?;
+        let mode = Permissions::from_mode(artefact.mode.bits());
+        fs::set_permissions(&path, mode).await.map_err(|reason| unwritten(artefact, reason))?;
     }
     Ok(directory.join(program.path.as_str()))
 }
 
-async fn write_verified(source: &impl Source, artefact: &Artefact, path: &Path) -> Result<(), FetchError> {
-    let failed = |reason| FetchError::Write { path: artefact.path.to_string(), reason };
-    let part = path.with_file_name(format!(".{}.part", artefact.digest));
-    let mut file = fs::File::create(&part).await.map_err(failed)?;
-    let mut hasher = Hasher::default();
-    let mut offset = 0;
-    loop {
-        let range = source.read(artefact.digest, offset).await;
-        let range = range.map_err(|reason| FetchError::Read { path: artefact.path.to_string(), reason })?;
-        if range.is_empty() {
-            break;
-        }
-        offset += range.len() as u64;
-        if offset > artefact.size {
-            return Err(truncated(artefact, offset));
-        }
-        hasher.update(&range);
-        file.write_all(&range).await.map_err(failed)?;
-    }
-    if offset != artefact.size {
-        return Err(truncated(artefact, offset));
-    }
-    let found = hasher.finish();
-    if found != artefact.digest {
-        let path = artefact.path.to_string();
-        return Err(FetchError::Corrupt { path, expected: artefact.digest, found });
-    }
-    file.sync_all().await.map_err(failed)?;
-    drop(file);
-    fs::rename(&part, path).await.map_err(failed)
+/// A file whose bytes are all on their way to its writer.
+struct Writing {
+    artefact: Artefact,
+    writer: JoinHandle<Result<(), FetchError>>,
 }
 
-fn truncated(artefact: &Artefact, found: u64) -> FetchError {
-    FetchError::Truncated { path: artefact.path.to_string(), expected: artefact.size, found }
+impl Writing {
+    /// Waits until the file is whole and has its name.
+    async fn finish(self) -> Result<(), FetchError> {
+        self.writer.await.unwrap_or_else(|error| Err(unwritten(&self.artefact, io::Error::other(error))))
+    }
+}
+
+/// Reads a file to its end, while a thread that may wait for the disk writes it.
+async fn bring(source: &impl Source, artefact: &Artefact, path: &Path) -> Result<Writing, FetchError> {
+    let (ranges, arriving) = mpsc::channel(1);
+    let writer = tokio::task::spawn_blocking({
+        let (artefact, path) = (artefact.clone(), path.to_owned());
+        move || write_verified(&artefact, &path, arriving)
+    });
+    // The last range ends behind the file, so more bytes than were promised are seen.
+    let offsets = (0..=artefact.size).step_by(ARTEFACT_READ_BYTES_MAX);
+    let reads = offsets.map(|offset| source.read(artefact.digest, offset));
+    let mut reads = stream::iter(reads).buffered(READS_AHEAD);
+    while let Some(range) = reads.next().await {
+        let range = range.map_err(|reason| FetchError::Read { path: artefact.path.to_string(), reason })?;
+        if ranges.send(range).await.is_err() {
+            // The writer has ended; it says why when it is finished.
+            break;
+        }
+    }
+    Ok(Writing { artefact: artefact.clone(), writer })
+}
+
+/// Writes what arrives, and gives it its name and mode if it is what the manifest says.
+fn write_verified(
+    artefact: &Artefact,
+    path: &Path,
+    mut arriving: mpsc::Receiver<Bytes>,
+) -> Result<(), FetchError> {
+    let failed = |reason| unwritten(artefact, reason);
+    let part = path.with_file_name(format!(".{}.part", artefact.digest));
+    let mut file = File::create(&part).map_err(failed)?;
+    let mut hasher = Hasher::default();
+    let mut size = 0;
+    while let Some(range) = arriving.blocking_recv() {
+        size += range.len() as u64;
+        if size > artefact.size {
+            break;
+        }
+        hasher.update(&range);
+        file.write_all(&range).map_err(failed)?;
+    }
+    let (path_text, expected) = (artefact.path.to_string(), artefact.digest);
+    if size != artefact.size {
+        return Err(FetchError::Truncated { path: path_text, expected: artefact.size, found: size });
+    }
+    let found = hasher.finish();
+    if found != expected {
+        return Err(FetchError::Corrupt { path: path_text, expected, found });
+    }
+    file.set_permissions(Permissions::from_mode(artefact.mode.bits())).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    // Closed before it has its name: a file that is open for writing cannot be executed.
+    drop(file);
+    std::fs::rename(&part, path).map_err(failed)
+}
+
+fn unwritten(artefact: &Artefact, reason: io::Error) -> FetchError {
+    FetchError::Write { path: artefact.path.to_string(), reason }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Serves the given bytes under any digest, in ranges of three.
-    struct Bytewise(Vec<(Digest, &'static [u8])>);
+    /// Serves the given bytes under the given digests.
+    struct Known(Vec<(Digest, &'static [u8])>);
 
-    impl Source for Bytewise {
+    impl Source for Known {
         async fn read(&self, digest: Digest, offset: u64) -> Result<Bytes, ControllerError> {
             let content = self.0.iter().find(|(known, _)| *known == digest).unwrap().1;
             let from = (offset as usize).min(content.len());
-            Ok(Bytes::from_static(&content[from..content.len().min(from + 3)]))
+            let to = content.len().min(from + ARTEFACT_READ_BYTES_MAX);
+            // What was asked for first comes last.
+            for _ in 0..READS_AHEAD.saturating_sub(from / ARTEFACT_READ_BYTES_MAX) {
+                tokio::task::yield_now().await;
+            }
+            Ok(Bytes::from_static(&content[from..to]))
         }
     }
 
@@ -146,7 +206,7 @@ mod tests {
             artefact("lib/libc.so.6", b"is not asked for", Mode::Library),
         ])
         .unwrap();
-        let source = Bytewise(vec![(Digest::of(b"#!/bin/sh"), b"#!/bin/sh"), (Digest::of(b""), b"")]);
+        let source = Known(vec![(Digest::of(b"#!/bin/sh"), b"#!/bin/sh"), (Digest::of(b""), b"")]);
         let program = fetch(&source, &manifest, directory.path(), false).await.unwrap();
         assert_eq!(program, directory.path().join("bin/run"));
         for (path, content, mode) in
@@ -159,12 +219,54 @@ mod tests {
         assert!(!directory.path().join("lib").exists());
     }
 
+    /// Has the first range of a file, and then no more.
+    struct Breaking;
+
+    impl Source for Breaking {
+        async fn read(&self, _digest: Digest, offset: u64) -> Result<Bytes, ControllerError> {
+            match offset {
+                0 => Ok(Bytes::from(vec![7; ARTEFACT_READ_BYTES_MAX])),
+                _ => Err(ftl_core::Failure::new(ftl_core::Code::Unavailable, "cut").into()),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn files_of_many_ranges_and_of_whole_ones_are_as_they_were() {
+        let long: &'static [u8] =
+            (0..4 * ARTEFACT_READ_BYTES_MAX).map(|at| at as u8).collect::<Vec<_>>().leak();
+        for content in [&long[..ARTEFACT_READ_BYTES_MAX], &long[..ARTEFACT_READ_BYTES_MAX + 1], long] {
+            let directory = tempfile::tempdir().unwrap();
+            let manifest = Manifest::new(vec![artefact("run", content, Mode::Executable)]).unwrap();
+            let source = Known(vec![(Digest::of(content), content)]);
+            let program = fetch(&source, &manifest, directory.path(), false).await.unwrap();
+            assert!(std::fs::read(program).unwrap() == content);
+            // Somebody else's bytes behind it.
+            let manifest = Manifest::new(vec![Artefact {
+                size: content.len() as u64 - 1,
+                ..artefact("run", content, Mode::Executable)
+            }]);
+            let error = fetch(&source, &manifest.unwrap(), directory.path(), false).await.unwrap_err();
+            assert!(matches!(error, FetchError::Truncated { .. }), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broken_read_is_told_as_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let content = vec![7; ARTEFACT_READ_BYTES_MAX + 1];
+        let manifest = Manifest::new(vec![artefact("run", &content, Mode::Executable)]).unwrap();
+        let error = fetch(&Breaking, &manifest, directory.path(), false).await.unwrap_err();
+        assert!(matches!(error, FetchError::Read { .. }), "{error}");
+        assert!(!directory.path().join("run").exists());
+    }
+
     #[tokio::test]
     async fn wrong_bytes_never_get_their_name() {
         for (sent, words) in [(&b"wrong!"[..], "is corrupt"), (b"righ", "4"), (b"right and more", "bytes")] {
             let directory = tempfile::tempdir().unwrap();
             let manifest = Manifest::new(vec![artefact("run", b"right!", Mode::Executable)]).unwrap();
-            let source = Bytewise(vec![(Digest::of(b"right!"), sent)]);
+            let source = Known(vec![(Digest::of(b"right!"), sent)]);
             let error = fetch(&source, &manifest, directory.path(), false).await.unwrap_err();
             assert!(error.to_string().contains(words), "{error}");
             assert!(!directory.path().join("run").exists());
