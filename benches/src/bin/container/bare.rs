@@ -1,6 +1,8 @@
 //! The engine alone: bare containers of the Runner's image, and what is in ours.
 
 use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use benches::processes::memory;
@@ -27,7 +29,7 @@ async fn containers(cluster: &str) -> Vec<bollard::models::ContainerSummary> {
     engine().list_containers(Some(options)).await.unwrap()
 }
 
-/// From the creation of a bare container until it has written a line; it is removed afterwards.
+/// From the creation of a bare container, over the engine's API, until it has written a line; it is removed afterwards.
 pub(crate) async fn run(image: &str, round: usize) -> Duration {
     let docker = engine();
     let name = format!("ftl-bench-bare-{}-{round}", std::process::id());
@@ -46,6 +48,21 @@ pub(crate) async fn run(image: &str, round: usize) -> Duration {
     let took = start.elapsed();
     let options = RemoveContainerOptionsBuilder::new().force(true).build();
     docker.remove_container(&name, Some(options)).await.unwrap();
+    took
+}
+
+/// From `docker run`, the command, until the container's line has arrived; the container is removed afterwards.
+pub(crate) fn run_by_command(image: &str) -> Duration {
+    let start = Instant::now();
+    let mut command = Command::new("docker")
+        .args(["run", "--rm", "--entrypoint", "/ftl", image, "version"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the docker command is installed");
+    let mut line = String::new();
+    BufReader::new(command.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let took = start.elapsed();
+    assert!(command.wait().unwrap().success() && line.starts_with("ftl "), "{line}");
     took
 }
 
