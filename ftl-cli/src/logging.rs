@@ -16,8 +16,17 @@ pub(crate) const LEVEL_VARIABLE: &str = "FTL_LOG";
 /// A file to which every process of a run appends its events, one JSON object a line.
 pub(crate) const FILE_VARIABLE: &str = "FTL_LOG_FILE";
 
+/// What it means that the file cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Whoever named it is told.
+    Refused,
+    /// It is said, and that is all: a Runner may have been started where the file of the others is not.
+    Said,
+}
+
 /// Starts recording; `default` holds where the environment says nothing.
-pub(crate) fn start(default: LevelFilter) -> Result<(), CliError> {
+pub(crate) fn start(default: LevelFilter, missing: Missing) -> Result<(), CliError> {
     let targets = match std::env::var(LEVEL_VARIABLE) {
         Ok(text) => text.parse::<Targets>().map_err(|error| {
             CliError::usage(format!("{LEVEL_VARIABLE} cannot be read"))
@@ -41,12 +50,19 @@ pub(crate) fn start(default: LevelFilter) -> Result<(), CliError> {
         .with_writer(std::io::stderr)
         .log_internal_errors(false);
     let stderr = people_layer.with_filter(people);
-    let json = file.transpose()?.map(|file| {
+    let (file, unopened) = match file.transpose() {
+        Err(error) if missing == Missing::Said => (None, Some(error)),
+        opened => (opened?, None),
+    };
+    let json = file.map(|file| {
         let layer = tracing_subscriber::fmt::layer().json().with_writer(Mutex::new(file));
         layer.log_internal_errors(false)
     });
     // A second start in one process changes nothing, and there is none.
     // What is not asked for is turned off for all, outermost, because then it costs nothing where it would be recorded.
     let _ = tracing_subscriber::registry().with(stderr).with(json).with(targets).try_init();
+    if let Some(error) = unopened {
+        tracing::warn!("{error}");
+    }
     Ok(())
 }

@@ -23,7 +23,7 @@ use tracing::level_filters::LevelFilter;
 use crate::app::{App, Command, PlatformCommand};
 use crate::error::CliError;
 use crate::exit::Exit;
-use crate::logging;
+use crate::logging::{self, Missing};
 use crate::output::Output;
 
 /// Runs a command to its end.
@@ -33,7 +33,8 @@ pub(crate) fn run(app: App, output: Output) -> Result<Exit, CliError> {
     } else {
         LevelFilter::WARN
     };
-    logging::start(level)?;
+    let missing = if matches!(app.command, Command::Runner) { Missing::Said } else { Missing::Refused };
+    logging::start(level, missing)?;
     let endpoint = app.endpoint;
     match app.command {
         Command::Dev(args) => block_on(dev::run(args, output))?,
