@@ -62,6 +62,14 @@ pub(crate) enum Command {
     /// Run as the probe of `platform verify`; platforms start this
     #[command(hide = true)]
     Probe,
+    /// Run as a Controller that is killed; `platform verify` starts this
+    #[command(hide = true)]
+    Host {
+        /// The platform's name
+        platform: String,
+        /// The folder that is being checked
+        folder: PathBuf,
+    },
 }
 
 /// How modules are built.

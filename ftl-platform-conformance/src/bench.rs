@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ftl_core::boot::Boot;
 use ftl_core::key::{Epoch, RunnerKey};
 use ftl_core::name::{ClusterId, Language};
 use ftl_core::platform::{
-    Capability, ClusterSpec, Created, Exit, InstanceRef, InstanceSpec, InstanceState, InstanceStatus,
-    PlatformError,
+    Capability, Created, Exit, InstanceRef, InstanceSpec, InstanceState, InstanceStatus, PlatformError,
 };
 use ftl_core::{Platform, PlatformExt, Secret};
 use tokio::time::{Instant, sleep};
@@ -18,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::check::{Flaw, chain};
 use crate::controller::{Controller, Probe};
 use crate::fixture::Fixture;
+use crate::host::Asked;
 
 /// The Controller's life that asks, unless a check is about others.
 pub(crate) const GENERATION: Epoch = Epoch(5);
@@ -29,6 +28,8 @@ const LANGUAGE: &str = "rust";
 pub(crate) struct Times {
     /// For what must happen.
     pub(crate) patience: Duration,
+    /// What a start takes.
+    pub(crate) start: Duration,
     /// For what must not happen: long enough for a start.
     pub(crate) quiet: Duration,
     /// Between two looks.
@@ -39,6 +40,7 @@ impl Times {
     /// From the slowest of some starts.
     pub(crate) fn of(start: Duration) -> Self {
         Self {
+            start,
             patience: (start * 10).max(Duration::from_secs(2)),
             quiet: (start * 2).max(Duration::from_millis(200)),
             look: (start / 20).clamp(Duration::from_millis(2), Duration::from_millis(100)),
@@ -97,11 +99,9 @@ impl Bench {
 
     /// Makes a platform ready for the cluster; `listen` at what it asks for, the first time.
     async fn prepare(&self, platform: &dyn Platform, listen: bool) -> Result<Vec<String>, Flaw> {
-        let listening = self.controller.listening().to_vec();
-        let mut spec = ClusterSpec::new(self.cluster.clone(), GENERATION, listening);
-        spec.programs = self.fixture.program();
-        spec.owner = "conformance".to_owned();
-        let access = platform.prepare(&spec).await?;
+        // For no instance: it is the cluster that is made ready.
+        let asked = self.asked(RunnerKey(0), String::new());
+        let access = platform.prepare(&asked.cluster(&*self.fixture)).await?;
         for address in access.listen.iter().filter(|_| listen) {
             let bound = self.controller.listen_also(*address).await;
             bound.map_err(|error| {
@@ -139,19 +139,28 @@ impl Bench {
         [secret, hex]
     }
 
+    /// What a Controller is told of the instance of this key.
+    pub(crate) fn asked(&self, runner: RunnerKey, secret: String) -> Asked {
+        Asked {
+            cluster: self.cluster.clone(),
+            runner,
+            language: self.language.clone(),
+            generation: GENERATION,
+            listening: self.controller.listening().to_vec(),
+            dial: self.dial.clone(),
+            secret,
+        }
+    }
+
     /// The boot document of a key.
     pub(crate) fn boot(&self, key: RunnerKey, secret: String) -> Secret {
-        let secret = Secret::new(secret.into_bytes());
-        let (cluster, language) = (self.cluster.clone(), self.language.clone());
-        Boot::new(cluster, key, language, GENERATION, self.dial.clone(), secret).to_document()
+        self.asked(key, secret).boot()
     }
 
     /// What to start: a probe under a new key.
     pub(crate) fn spec(&self) -> InstanceSpec {
         let key = self.key();
-        let boot = self.boot(key, self.secret(key));
-        let (cluster, language) = (self.cluster.clone(), self.language.clone());
-        InstanceSpec::new(cluster, key, language, GENERATION, self.fixture.program(), boot)
+        self.asked(key, self.secret(key)).instance(&*self.fixture)
     }
 
     pub(crate) async fn create(&self, spec: &InstanceSpec) -> Result<Created, PlatformError> {

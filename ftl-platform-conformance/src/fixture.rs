@@ -1,10 +1,12 @@
 //! What an author gives so that a backend can be checked.
 
 use std::fmt;
+use std::process::Command;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use ftl_core::Platform;
+use ftl_core::key::RunnerKey;
 use ftl_core::name::ClusterId;
 use ftl_core::platform::{InstanceRef, PlatformError, ProgramSource};
 
@@ -27,4 +29,25 @@ pub trait Fixture: fmt::Debug + Send + Sync + 'static {
 
     /// All that the backend shows of an instance to whoever may look at it: arguments, environment, labels, its directory.
     async fn raw(&self, instance: &InstanceRef) -> Option<String>;
+
+    /// A command that runs [`host`](crate::host) over this backend, in a process of its own: a Controller that can be
+    /// killed in the middle of its work.
+    fn host(&self) -> Option<Command> {
+        None
+    }
+
+    /// Puts something of somebody else's where this instance would be: of its name, and without its marks.
+    async fn lookalike(&self, _cluster: &ClusterId, _runner: RunnerKey) -> Option<Box<dyn Lookalike>> {
+        None
+    }
+}
+
+/// Something of somebody else's that could be taken for an instance. Only the suite takes it away.
+#[async_trait]
+pub trait Lookalike: fmt::Debug + Send + Sync {
+    /// Whether it is as it was made.
+    async fn is_untouched(&self) -> bool;
+
+    /// Takes it away.
+    async fn remove(self: Box<Self>);
 }

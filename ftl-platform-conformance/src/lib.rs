@@ -22,7 +22,7 @@
 //! not happen is watched for two. Nothing sleeps to wait for something.
 //!
 //! Reading order: `fixture` (what an author gives), [`fixtures`], `check`, `checks` (one file for each group), `bench` (what
-//! a check works with), `controller` and [`probe`] (the two ends of its connections), `faulty`, `run`, `report`.
+//! a check works with), `controller` and [`probe`] (the two ends of its connections), [`host()`], `faulty`, `run`, `report`.
 
 pub mod fixtures;
 pub mod probe;
@@ -33,11 +33,13 @@ mod checks;
 mod controller;
 mod faulty;
 mod fixture;
+mod host;
 mod report;
 mod run;
 
 pub use check::{Check, Outcome};
 pub use checks::all;
-pub use fixture::Fixture;
+pub use fixture::{Fixture, Lookalike};
+pub use host::host;
 pub use report::{Conclusion, Finding, Report};
 pub use run::{RunError, Selection, UnknownCheck, abandon, run};

@@ -47,6 +47,7 @@ const LIES: &[(Who, Lie, &str)] = &[
     (Tasks, Lie::MarksBeforeItCreates, "lost::create_dropped"),
     (Local, Lie::MarksBeforeItCreates, "lost::create_dropped"),
     (Tasks, Lie::OutlivesItself, "lost::half_made"),
+    (Local, Lie::LosesWhatTheDeadBegan, "lost::kill_host"),
     (Tasks, Lie::MarksBeforeItStops, "lost::stop_dropped"),
     (Tasks, Lie::MarksBeforeItRemoves, "lost::remove_dropped"),
     (Tasks, Lie::Claims(Capability::Adopt), "adopt::new_value_sees"),
@@ -54,6 +55,7 @@ const LIES: &[(Who, Lie, &str)] = &[
     (Local, Lie::Claims(Capability::Adopt), "adopt::exit_unwatched"),
     (Local, Lie::Claims(Capability::Adopt), "adopt::complete"),
     (Tasks, Lie::SeesAllClusters, "adopt::other_cluster"),
+    (Local, Lie::TouchesTheForeign, "adopt::foreign_lookalike"),
     (Tasks, Lie::StopsNothing, "stop::graceful"),
     (Tasks, Lie::GivesNoGrace, "stop::grace_respected"),
     (Tasks, Lie::SaysStoppingIsEnded, "stop::grace_respected"),
@@ -74,6 +76,7 @@ const LIES: &[(Who, Lie, &str)] = &[
     (Local, Lie::SignalIsACode, "exit::signal"),
     (Local, Lie::Claims(Capability::ExitOom), "exit::oom"),
     (Local, Lie::NoMemoryIsFalse, "exit::oom"),
+    (Local, Lie::Claims(Capability::ExitOom), "exit::child_oom"),
     (Tasks, Lie::EverybodyAsked, "exit::by_itself"),
     (Tasks, Lie::ZeroIsTheCode, "exit::panic"),
     (Local, Lie::CrashSpreads, "exit::crash"),
@@ -108,7 +111,7 @@ async fn told(who: Who, lie: Lie, check: &str) -> Outcome {
         }
     };
     let (folder_path, values) = (folder.path().to_owned(), AtomicUsize::new(0));
-    let fixture = LyingFixture { inner, lie, folder: folder_path, values };
+    let fixture = LyingFixture { inner, lie, folder: folder_path, values, touched: Arc::default() };
     let report = run(Arc::new(fixture), &Selection::all(41).only(check), |_| {}).await.unwrap();
     report.findings[0].outcome.clone()
 }
@@ -131,6 +134,16 @@ async fn every_lie_is_found_out() {
         }
     }
     assert!(survived.is_empty(), "{survived:#?}");
+}
+
+/// Not a test, but the process that hosts the local platform and is killed.
+#[test]
+#[ignore = "is started by the checks that kill it"]
+fn host() {
+    let Some(folder) = std::env::var_os(support::HOSTED_VARIABLE) else { return };
+    let fixture = support::local_over(folder.as_ref());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(ftl_platform_conformance::host(&fixture)).unwrap();
 }
 
 #[test]

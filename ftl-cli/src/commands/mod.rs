@@ -59,6 +59,7 @@ pub(crate) fn run(app: App, output: Output) -> Result<Exit, CliError> {
         }
         Command::Runner => runner::run(),
         Command::Shim { directory } => shim::run(&directory),
+        Command::Host { platform, folder } => block_on(platform::host(&platform, &folder))?,
         // It has been run before anything else.
         Command::Probe => Ok(Exit::Ok),
     }

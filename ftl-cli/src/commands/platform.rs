@@ -1,5 +1,6 @@
 //! `ftl platform`: which platforms there are, and whether one keeps its promises.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,6 +129,14 @@ pub(super) async fn verify(args: VerifyArgs, output: Output) -> Result<Exit, Cli
         }
         other => other,
     }
+}
+
+/// `ftl host`
+pub(super) async fn host(platform: &str, folder: &Path) -> Result<Exit, CliError> {
+    let fixture = (find(platform)?.make)(folder)?;
+    let hosted = ftl_platform_conformance::host(&*fixture).await;
+    hosted.map_err(|error| CliError::failed("nothing was created").because(error))?;
+    Ok(Exit::Ok)
 }
 
 /// Removes what an interrupted run made; the error says so, or what is left.

@@ -1,9 +1,13 @@
 //! What one Controller made, the next one finds; and nobody else.
 
-use ftl_core::platform::{Capability, InstanceRef, InstanceState, ReleaseOptions, RemoveOptions};
+use ftl_core::PlatformExt;
+use ftl_core::platform::{
+    Capability, ErrorKind, InstanceRef, InstanceSpec, InstanceState, ReleaseOptions, RemoveOptions,
+};
 
 use crate::bench::{Bench, GENERATION};
 use crate::check::{Check, Flaw, Verdict, ensure};
+use crate::fixture::Lookalike;
 use crate::probe::Order;
 
 const OUTLIVE: &str = "adopt: instances and their exits outlive the Controller's process";
@@ -35,6 +39,13 @@ pub(super) const CHECKS: &[Check] = &[
         "rule 1: identity is (cluster, runner)",
         |bench| Box::pin(other_cluster(bench)),
     ),
+    Check::new(
+        "adopt::foreign_lookalike",
+        "what is somebody else's is taken for an instance, because of its name",
+        "rule 1: identity is (cluster, runner)",
+        |bench| Box::pin(foreign_lookalike(bench)),
+    )
+    .needs(Capability::Adopt),
 ];
 
 async fn new_value_sees(bench: &Bench) -> Verdict {
@@ -106,6 +117,31 @@ async fn other_cluster(bench: &Bench) -> Verdict {
     bench.platform.remove_instance(&same_key, RemoveOptions::forced()).await?;
     bench.platform.release(&other, ReleaseOptions::with_instances()).await?;
     bench.never("another cluster ended ours", || async { Ok(!live.probe.serves().await) }).await
+}
+
+async fn foreign_lookalike(bench: &Bench) -> Verdict {
+    let spec = bench.spec();
+    let Some(foreign) = bench.fixture.lookalike(&bench.cluster, spec.runner).await else {
+        return Err(Flaw::not_proven("the fixture cannot make anything that is somebody else's"));
+    };
+    let verdict = is_left_alone(bench, &spec, &*foreign).await;
+    foreign.remove().await;
+    verdict
+}
+
+async fn is_left_alone(bench: &Bench, spec: &InstanceSpec, foreign: &dyn Lookalike) -> Verdict {
+    let platform = bench.fresh().await?;
+    let seen = bench.status_on(&*platform, spec.runner).await?;
+    ensure!(seen.is_none(), "it is told of as an instance: {seen:?}");
+    // Whether there is room for both is the backend's affair.
+    match platform.create_runner(spec).await {
+        Ok(_) => drop(bench.registered(spec.runner).await?),
+        Err(error) => ensure!(error.kind == ErrorKind::Conflict, "refused as {:?}: {error}", error.kind),
+    }
+    ensure!(foreign.is_untouched().await, "a create touched it");
+    platform.release(&bench.cluster, ReleaseOptions::with_instances()).await?;
+    ensure!(foreign.is_untouched().await, "the release of the cluster touched it");
+    Ok(())
 }
 
 /// What a platform that does not claim `adopt` does: its instances end with it.

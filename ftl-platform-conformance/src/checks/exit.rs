@@ -1,9 +1,9 @@
 //! How it ended is known exactly, or said not to be known.
 
 use ftl_core::PlatformExt;
-use ftl_core::platform::{Capability, Exit};
+use ftl_core::platform::{Capability, Exit, InstanceState};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Live};
 use crate::check::{Check, Flaw, Verdict, ensure};
 use crate::probe::{AT_ONCE_VARIABLE, Order};
 
@@ -35,6 +35,13 @@ pub(super) const CHECKS: &[Check] = &[
         "memory that ran out looks like a kill",
         "exit_oom: whether memory ran out is known exactly",
         |bench| Box::pin(oom(bench)),
+    )
+    .needs(Capability::ExitOom),
+    Check::new(
+        "exit::child_oom",
+        "a child's lack of memory is taken for the end of its parent",
+        "exit_oom: whether memory ran out is known exactly",
+        |bench| Box::pin(child_oom(bench)),
     )
     .needs(Capability::ExitOom),
     Check::new(
@@ -97,13 +104,18 @@ async fn signal(bench: &Bench) -> Verdict {
     Ok(())
 }
 
-async fn oom(bench: &Bench) -> Verdict {
+/// Starts a probe whose memory is bounded.
+async fn start_bounded(bench: &Bench) -> Result<Live, Flaw> {
     if !bench.can(Capability::LimitMemory) {
         return Err(Flaw::broken("exit_oom is claimed, but memory cannot be limited"));
     }
     let mut spec = bench.spec();
     spec.needs.limits.memory_bytes = Some(MEMORY);
-    let live = bench.start_on(&*bench.platform, spec).await?;
+    bench.start_on(&*bench.platform, spec).await
+}
+
+async fn oom(bench: &Bench) -> Verdict {
+    let live = start_bounded(bench).await?;
     live.probe.end(Order::Eat { bytes: TOO_MUCH }).await?;
     let exit = bench.ended(live.key()).await?;
     ensure!(exit.oom == Some(true), "its memory ran out, and is told: {exit:?}");
@@ -111,6 +123,19 @@ async fn oom(bench: &Bench) -> Verdict {
     bench.platform.stop_instance(&killed.instance, std::time::Duration::ZERO).await?;
     let exit = bench.ended(killed.key()).await?;
     ensure!(exit.oom != Some(true), "it was killed on request, and is told to have had no memory");
+    Ok(())
+}
+
+async fn child_oom(bench: &Bench) -> Verdict {
+    let live = start_bounded(bench).await?;
+    live.probe.order(Order::EatInAChild { bytes: TOO_MUCH }).await?;
+    let state = bench.status(live.key()).await?.map(|status| status.state);
+    ensure!(state == Some(InstanceState::Running), "its child was killed, and it is told to be {state:?}");
+    live.probe.end(Order::Exit { code: 7 }).await?;
+    let exit = bench.ended(live.key()).await?;
+    ensure!(exit.oom != Some(true), "its child's memory ran out, and is told to have been its own");
+    let code = bench.can(Capability::ExitCode).then_some(7);
+    ensure!(exit.code == code, "it ended with 7 after its child was killed, and is told: {exit:?}");
     Ok(())
 }
 

@@ -48,6 +48,8 @@ pub(crate) enum Order {
     Long { stream: Stream, bytes: usize },
     /// Take so much memory, and touch it.
     Eat { bytes: usize },
+    /// Have a process of one's own do that, and wait until it was killed for it.
+    EatInAChild { bytes: usize },
     /// Start a process that does not end when asked to, in a session of its own; it says hello too.
     Spawn,
 }

@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -21,6 +22,8 @@ use super::serve::{Ending, Place, Term, hello, nonce, panic, serve};
 pub(crate) const AT_ONCE_VARIABLE: &str = "FTL_PROBE_AT_ONCE";
 /// Makes a probe the child of another one.
 const CHILD_VARIABLE: &str = "FTL_PROBE_CHILD";
+/// Makes a probe take so many bytes of memory, and end.
+const EATER_VARIABLE: &str = "FTL_PROBE_EATER";
 /// The exit code of a probe that could not do what a probe does.
 const BROKEN_CODE: u8 = 70;
 /// Memory is taken in steps of so many bytes, each touched before the next.
@@ -40,6 +43,15 @@ pub fn main() -> ExitCode {
         let (code, words) = text.split_once(' ').unwrap_or((&text, ""));
         let written = writeln!(io::stdout(), "{words}");
         return written.ok().and_then(|()| code.parse().ok()).unwrap_or(BROKEN_CODE).into();
+    }
+    if let Ok(bytes) = env::var(EATER_VARIABLE) {
+        return match bytes.parse() {
+            Ok(bytes) => {
+                eat(bytes);
+                ExitCode::SUCCESS
+            }
+            Err(_) => BROKEN_CODE.into(),
+        };
     }
     match begin() {
         Ok(Ending::Asked) => GRACEFUL_CODE.into(),
@@ -116,16 +128,30 @@ pub(super) fn obey(order: Order, runner: RunnerKey, suites: &[String]) -> io::Re
             write(stream, &line)?;
         }
         Order::Eat { bytes } => eat(bytes),
+        Order::EatInAChild { bytes } => {
+            let mut child = again()?;
+            let ended = child.env(EATER_VARIABLE, bytes.to_string()).stdin(Stdio::null()).status()?;
+            if ended.signal() != Some(Signal::KILL.as_raw()) {
+                return Ok(Answer::Cannot { why: format!("a child took {bytes} bytes: {ended}") });
+            }
+        }
         Order::Spawn => {
             let child = Child { runner, suites: suites.to_vec() };
-            let mut command = Command::new(env::current_exe()?);
-            command.args(env::args_os().skip(1)).env(CHILD_VARIABLE, serde_json::to_string(&child)?);
+            let mut command = again()?;
+            command.env(CHILD_VARIABLE, serde_json::to_string(&child)?);
             // It ends when the suite is gone; nobody waits for it before.
             drop(command.stdin(Stdio::null()).spawn()?);
         }
         other => return Ok(Answer::Cannot { why: format!("{other:?} is not done here") }),
     }
     Ok(Answer::Done)
+}
+
+/// This program, to be started once more.
+fn again() -> io::Result<Command> {
+    let mut command = Command::new(env::current_exe()?);
+    command.args(env::args_os().skip(1));
+    Ok(command)
 }
 
 fn write(stream: Stream, bytes: &[u8]) -> io::Result<()> {

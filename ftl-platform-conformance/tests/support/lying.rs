@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use ftl_core::platform::{
     ReleaseOptions, Released, RemoveOptions, Wake,
 };
 use ftl_core::runner::{OutputLine, Stream};
-use ftl_platform_conformance::Fixture;
+use ftl_platform_conformance::{Fixture, Lookalike};
 use futures_util::{StreamExt, stream};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
@@ -50,6 +51,8 @@ pub(crate) enum Lie {
     MarksBeforeItRemoves,
     Claims(Capability),
     OutlivesItself,
+    LosesWhatTheDeadBegan,
+    TouchesTheForeign,
     SeesAllClusters,
     StopsNothing,
     GivesNoGrace,
@@ -93,6 +96,8 @@ pub(crate) struct LyingFixture {
     pub(crate) folder: PathBuf,
     /// How many values were made.
     pub(crate) values: AtomicUsize,
+    /// Whether what is somebody else's was touched.
+    pub(crate) touched: Arc<AtomicBool>,
 }
 
 /// The first values tell the truth: what is timed before the checks is not what is checked.
@@ -106,14 +111,18 @@ impl Fixture for LyingFixture {
             return Ok(inner);
         }
         let mut description = inner.describe().clone();
-        if let Lie::Claims(capability) = self.lie {
-            description.capabilities.push(capability);
+        match self.lie {
+            Lie::Claims(capability) => description.capabilities.push(capability),
+            Lie::TouchesTheForeign | Lie::LosesWhatTheDeadBegan => {
+                description.capabilities.push(Capability::Adopt)
+            }
+            _ => {}
         }
         if self.lie == Lie::OutlivesItself {
             std::mem::forget(inner.clone());
         }
-        let folder = self.folder.clone();
-        Ok(Arc::new(Lying { inner, lie: self.lie, description, folder, known: Mutex::default() }))
+        let (folder, touched) = (self.folder.clone(), self.touched.clone());
+        Ok(Arc::new(Lying { inner, lie: self.lie, description, folder, touched, known: Mutex::default() }))
     }
 
     fn program(&self) -> Vec<ProgramSource> {
@@ -127,6 +136,31 @@ impl Fixture for LyingFixture {
     async fn raw(&self, instance: &InstanceRef) -> Option<String> {
         self.inner.raw(instance).await
     }
+
+    fn host(&self) -> Option<Command> {
+        let mut host = self.inner.host()?;
+        if self.lie == Lie::LosesWhatTheDeadBegan {
+            host.env(super::HOSTED_VARIABLE, self.folder.join("elsewhere"));
+        }
+        Some(host)
+    }
+
+    async fn lookalike(&self, _cluster: &ClusterId, _runner: RunnerKey) -> Option<Box<dyn Lookalike>> {
+        Some(Box::new(Foreign(self.touched.clone())))
+    }
+}
+
+/// What a platform touches that lies so.
+#[derive(Debug)]
+struct Foreign(Arc<AtomicBool>);
+
+#[async_trait]
+impl Lookalike for Foreign {
+    async fn is_untouched(&self) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
+
+    async fn remove(self: Box<Self>) {}
 }
 
 /// A platform that lies.
@@ -135,6 +169,7 @@ struct Lying {
     lie: Lie,
     description: Description,
     folder: PathBuf,
+    touched: Arc<AtomicBool>,
     known: Mutex<Known>,
 }
 
@@ -185,6 +220,7 @@ impl Lying {
                 created.existed = false;
                 return Some(Ok(created));
             }
+            Lie::TouchesTheForeign => self.touched.store(true, Ordering::Relaxed),
             Lie::StartsTwice => {
                 let mut other = spec.clone();
                 other.runner = twin(spec.runner);
