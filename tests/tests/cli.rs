@@ -200,3 +200,26 @@ fn what_cargo_started_ends_with_the_dev_that_started_cargo() {
     }
     sandbox.finish();
 }
+
+#[test]
+fn a_platform_is_conformant_or_not_or_that_is_not_proven() {
+    let sandbox = Sandbox::new();
+    let answer = sandbox.run(&["platform", "verify", "memory", "--only", "exit"]).expect(0);
+    assert!(answer.stdout.contains("refused as declared"), "{answer:?}");
+
+    // Without a shell, nobody can make anything that is somebody else's.
+    const CHECK: &str = "adopt::foreign_lookalike";
+    let verify = ["platform", "verify", "local", "--only", CHECK];
+    let bare = Sandbox::new().with("PATH", sandbox.path("nothing").to_str().unwrap());
+    let answer = bare.run(&verify).expect(3);
+    assert!(answer.stdout.contains(&format!("NOT PROVEN  {CHECK}")), "{answer:?}");
+    let _ = bare.run(&[&verify[..], &["--allow-unproven", CHECK]].concat()).expect(0);
+    let _ = sandbox.run(&verify).expect(0);
+
+    let away = Sandbox::new().with("FTL_DOCKER_HOST", "unix:///nowhere/docker.sock");
+    let answer = away.run(&["platform", "verify", "docker", "--only", "create::registers"]).expect(1);
+    assert!(answer.stdout.contains("/nowhere/docker.sock"), "{answer:?}");
+    for sandbox in [sandbox, bare, away] {
+        sandbox.finish();
+    }
+}

@@ -4,8 +4,10 @@
 
 use ftl_core::Operator;
 use ftl_core::controller::{ChangeState, Wanted};
+use tests::binary::root;
 use tests::changes::change;
 use tests::docker::Engine;
+use tests::project::workspace;
 use tests::{Running, Sandbox, block_on};
 
 const HELLO: &str = "examples/hello";
@@ -138,5 +140,49 @@ fn an_unknown_platform_names_the_known_ones() {
         answer.says("there is no platform `dokcer`, only local, docker; did you mean `docker`?"),
         "{answer:?}"
     );
+    sandbox.finish();
+}
+
+/// A module with as little as a module can have.
+const SMALL: &str = r#"
+//! Hardly anything.
+ftl::module! {
+    /// Ticks.
+    verbs: [tick]
+}
+
+/// Ticks.
+#[ftl::verb]
+pub async fn tick() {}
+
+fn main() -> std::process::ExitCode {
+    ftl::serve(MODULE)
+}
+"#;
+
+#[test]
+fn limits_that_the_engine_would_refuse_are_refused_when_planned() {
+    let Some(engine) = Engine::find("limits_that_the_engine_would_refuse_are_refused_when_planned") else {
+        return;
+    };
+    let target = root().join("target/broken");
+    let sandbox = Sandbox::new().with("CARGO_TARGET_DIR", target.to_str().unwrap());
+    let (folder, cluster) = (sandbox.path("limits"), "test-limits");
+    workspace(&folder, &[("small", SMALL)]);
+    let serve = sandbox.serve_with("data", &["--cluster", cluster]);
+    let deploy = |limit: &str| {
+        std::fs::write(folder.join("ftl.toml"), format!("[modules.small]\n{limit}\n")).unwrap();
+        let arguments = ["deploy", folder.to_str().unwrap(), "--platform", "docker", "--timeout", "10"];
+        sandbox.run_at(&serve, &arguments).expect(1)
+    };
+    // Too little for any engine, and more than this one's machine has.
+    let answer = deploy("memory = \"1 MiB\"");
+    assert!(answer.says("`docker` cannot give 1048576 of memory"), "{answer:?}");
+    let answer = deploy("cpu = 900.0");
+    assert!(answer.says("`docker` cannot give 900000 of processor time"), "{answer:?}");
+    assert!(answer.says("only 10 to"), "{answer:?}");
+    assert!(engine.containers(cluster).is_empty());
+    let _ = serve.end(rustix::process::Signal::TERM).expect(0);
+    engine.assert_nothing_of(cluster);
     sandbox.finish();
 }

@@ -1,8 +1,8 @@
-//! A machine that went down: every process and every container is gone, the engine starts, a Controller starts, and
-//! everything serves again.
+//! What would end the work of others on the machine's own engine: a machine that goes down, and an engine whose disk is
+//! full.
 //!
 //! It takes an engine of its own, in a network namespace of its own, and root. So it is run by hand:
-//! `cargo test -p tests --test reboot -- --ignored`.
+//! `cargo test -p tests --test own_engine -- --ignored`.
 
 #![allow(
     clippy::unwrap_used,
@@ -39,10 +39,19 @@ fn everything_serves_again_after_a_reboot() {
     }
 }
 
+#[test]
+#[ignore = "starts an engine of its own, as root: run it by hand"]
+fn a_full_disk_is_told_and_nothing_is_lost() {
+    match std::env::var_os(INSIDE_VARIABLE) {
+        None => in_a_namespace("a_full_disk_is_told_and_nothing_is_lost"),
+        Some(folder) => fill_the_disk(Path::new(&folder)),
+    }
+}
+
 /// Runs this test again, in a network namespace that is removed afterwards.
 fn in_a_namespace(test: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let namespace = format!("ftl-reboot-{}", std::process::id());
+    let namespace = format!("ftl-test-{}-{}", test.len(), std::process::id());
     let ip = |arguments: &[&str]| Command::new("ip").args(arguments).status().unwrap();
     assert!(ip(&["netns", "add", &namespace]).success(), "it takes root, and iproute2");
     assert!(ip(&["-n", &namespace, "link", "set", "lo", "up"]).success());
@@ -114,8 +123,11 @@ impl Dockerd {
         found.extend(children);
         found
     }
+}
 
-    fn kill(mut self) {
+impl Drop for Dockerd {
+    /// Kills it, and all that it started.
+    fn drop(&mut self) {
         for pid in self.processes() {
             let _ = kill_process(Pid::from_raw(pid.cast_signed()).unwrap(), Signal::KILL);
         }
@@ -147,7 +159,7 @@ fn reboot(folder: &Path) {
     assert_eq!(engine.containers(CLUSTER).len(), 2);
 
     let _ = serve.end(Signal::KILL);
-    dockerd.kill();
+    drop(dockerd);
     let dockerd = Dockerd::start(folder);
     let start = Instant::now();
     let serve = sandbox.serve("data");
@@ -162,5 +174,38 @@ fn reboot(folder: &Path) {
     let _ = serve.end(Signal::TERM).expect(0);
     sandbox.finish();
     engine.assert_nothing_of(CLUSTER);
-    dockerd.kill();
+    drop(dockerd);
+}
+
+/// A disk of this size for the engine's data.
+fn disk(folder: &Path, options: &str) {
+    let data = folder.join("data");
+    fs::create_dir_all(&data).unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(data).status();
+    assert!(mounted.unwrap().success());
+}
+
+fn fill_the_disk(folder: &Path) {
+    // Not even the runner's image has room.
+    disk(folder, "size=12m");
+    let dockerd = Dockerd::start(folder);
+    let engine = Engine::find("a_full_disk_is_told_and_nothing_is_lost").unwrap();
+    let sandbox = Sandbox::new();
+    let cluster = "test-full-disk";
+    let serve = sandbox.serve_with("data", &["--cluster", cluster]);
+    let deploy = ["deploy", HELLO, "--platform", "docker", "--timeout", "10"];
+    let answer = sandbox.run_at(&serve, &deploy).expect(124);
+    assert!(answer.says("no space left on device"), "{answer:?}");
+    assert!(answer.says("the engine's disk is full"), "{answer:?}");
+    assert!(engine.containers(cluster).is_empty() && engine.runner_images().is_empty());
+
+    disk(folder, "remount,size=2g");
+    let _ = sandbox.run_at(&serve, &deploy[..4]).expect(0);
+    let reply = sandbox.run_at(&serve, &["call", "greeter.hello", "{name: \"Ada\"}"]).expect(0);
+    assert!(serde_json::from_str::<Value>(&reply.stdout).is_ok(), "{reply:?}");
+    assert_eq!(engine.containers(cluster).len(), 2);
+    let _ = serve.end(Signal::TERM).expect(0);
+    sandbox.finish();
+    engine.assert_nothing_of(cluster);
+    drop(dockerd);
 }
