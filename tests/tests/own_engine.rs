@@ -1,5 +1,5 @@
-//! What would end the work of others on the machine's own engine: a machine that goes down, and an engine whose disk is
-//! full.
+//! What would end the work of others on the machine's own engine: a machine that goes down, an engine that is killed, and
+//! one whose disk is full.
 //!
 //! It takes an engine of its own, in a network namespace of its own, and root. So it is run by hand:
 //! `cargo test -p tests --test own_engine -- --ignored`.
@@ -20,7 +20,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tests::docker::Engine;
+use tests::load::under_load;
 use tests::processes::descendants;
+use tests::sink::Sink;
 use tests::{Running, Sandbox, wait_until};
 
 /// Says that this process is in the namespace already.
@@ -36,6 +38,15 @@ fn everything_serves_again_after_a_reboot() {
     match std::env::var_os(INSIDE_VARIABLE) {
         None => in_a_namespace("everything_serves_again_after_a_reboot"),
         Some(folder) => reboot(Path::new(&folder)),
+    }
+}
+
+#[test]
+#[ignore = "starts an engine of its own, as root: run it by hand"]
+fn calls_go_on_while_the_engine_is_killed_and_starts_again() {
+    match std::env::var_os(INSIDE_VARIABLE) {
+        None => in_a_namespace("calls_go_on_while_the_engine_is_killed_and_starts_again"),
+        Some(folder) => kill_the_engine(Path::new(&folder)),
     }
 }
 
@@ -79,13 +90,18 @@ struct Dockerd {
 
 impl Dockerd {
     fn start(folder: &Path) -> Self {
+        // Not the machine's own configuration, which has folders of its own. Containers outlive the engine's process.
+        fs::write(folder.join("daemon.json"), r#"{"live-restore": true}"#).unwrap();
+        let started = Self { child: Self::spawn(folder), folder: folder.to_owned() };
+        started.wait_until_it_answers();
+        started
+    }
+
+    fn spawn(folder: &Path) -> Child {
         let log = fs::File::create(folder.join("dockerd.log")).unwrap();
-        // Not the machine's own configuration, which has folders of its own.
-        let config = folder.join("daemon.json");
-        fs::write(&config, "{}").unwrap();
-        let child = Command::new("dockerd")
+        Command::new("dockerd")
             .arg("--config-file")
-            .arg(config)
+            .arg(folder.join("daemon.json"))
             .arg("--host")
             .arg(format!("unix://{}", socket(folder).display()))
             .arg("--data-root")
@@ -97,14 +113,27 @@ impl Dockerd {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .unwrap();
-        let started = Self { child, folder: folder.to_owned() };
-        let said = || fs::read_to_string(folder.join("dockerd.log")).unwrap_or_default();
+            .unwrap()
+    }
+
+    fn wait_until_it_answers(&self) {
+        let said = || fs::read_to_string(self.folder.join("dockerd.log")).unwrap_or_default();
         wait_until("the engine answers", || {
             assert!(!said().contains("failed to start daemon"), "{}", said());
             Engine::answers()
         });
-        started
+    }
+
+    /// Kills the engine's process and no other, and starts it again.
+    fn restart(&mut self) {
+        self.child.kill().unwrap();
+        let _ = self.child.wait();
+        // Its containerd died with it. Where nobody buries such processes, a new engine would wait for the old one.
+        for pid in ["pid", "exec/containerd/containerd.pid"] {
+            let _ = fs::remove_file(self.folder.join(pid));
+        }
+        self.child = Self::spawn(&self.folder);
+        self.wait_until_it_answers();
     }
 
     /// The engine, and all that it started: some of it is nobody's child any more, and names the engine's folder.
@@ -174,6 +203,31 @@ fn reboot(folder: &Path) {
     let _ = serve.end(Signal::TERM).expect(0);
     sandbox.finish();
     engine.assert_nothing_of(CLUSTER);
+    drop(dockerd);
+}
+
+fn kill_the_engine(folder: &Path) {
+    let mut dockerd = Dockerd::start(folder);
+    let engine = Engine::find("calls_go_on_while_the_engine_is_killed_and_starts_again").unwrap();
+    let sandbox = Sandbox::new();
+    let cluster = "test-engine-killed";
+    let serve = sandbox.serve_with("data", &["--cluster", cluster]);
+    let _ = sandbox.run_at(&serve, &["deploy", "tests/modules/counter", "--platform", "docker"]).expect(0);
+    let before = engine.containers(cluster);
+    let sink = Sink::start(engine.gateway(cluster), &sandbox.path("noted"));
+    let tally = under_load(&serve, Path::new(&sink.address()), 50, || dockerd.restart());
+    assert!(tally.may_have_run.is_empty() && tally.not_started.is_empty(), "{tally:?}");
+    tally.assert_nothing_lost_or_doubled(sink.file());
+    wait_until("it is well again", || {
+        let ps = sandbox.run_at(&serve, &["ps", "--format", "json"]).expect(0).json();
+        ps["modules"][0]["platform_trouble"].is_null()
+    });
+    assert_eq!(engine.containers(cluster), before, "nothing was touched");
+    // What is asked afterwards is done by the same connection's successor.
+    let _ = sandbox.run_at(&serve, &["deploy", HELLO, "--platform", "docker"]).expect(0);
+    let _ = serve.end(Signal::TERM).expect(0);
+    sandbox.finish();
+    engine.assert_nothing_of(cluster);
     drop(dockerd);
 }
 
