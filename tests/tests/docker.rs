@@ -30,8 +30,11 @@ fn modules_run_in_containers_and_leave_one_image() {
     let containers = engine.containers(cluster);
     assert_eq!(containers.len(), 2, "{containers:?}");
     assert!(containers.iter().all(|container| container.running));
-    let ps = sandbox.run_at(&dev, &["ps"]).expect(0).stdout;
-    assert!(containers.iter().all(|container| ps.contains(&container.name)), "{ps}");
+    // A Runner may serve before the engine has answered that it was started.
+    tests::wait_until("`ps` names the containers", || {
+        let ps = sandbox.run_at(&dev, &["ps"]).expect(0).stdout;
+        containers.iter().all(|container| ps.contains(&container.name))
+    });
     for container in &containers {
         is_hardened(&engine, &container.id);
     }
