@@ -32,6 +32,16 @@ pub fn build() -> PathBuf {
     executables.next_back().unwrap()
 }
 
+/// A command that deploys the modules below a folder of this workspace, in release, to a Controller: where it answers, and
+/// the file with its token.
+#[must_use]
+pub fn deploying(ftl: &Path, (url, token): (&str, &str), folder: &str) -> Command {
+    let mut command = Command::new(ftl);
+    command.current_dir(root()).args(["--controller", url, "--token-file", token]);
+    command.args(["deploy", folder, "--release"]).stdout(Stdio::null());
+    command
+}
+
 /// A Controller that records what is said. It ends, and everything that it started, when it is dropped.
 #[derive(Debug)]
 pub struct Serve {
@@ -68,14 +78,8 @@ impl Serve {
 
     /// Deploys the modules below a folder of this workspace, in release, with these further arguments.
     pub fn deploy(&self, folder: &str, arguments: &[&str]) {
-        let status = Command::new(&self.ftl)
-            .current_dir(root())
-            .args(["--controller", &self.url, "--token-file", &self.token, "deploy", folder, "--release"])
-            .args(arguments)
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(status.success(), "{folder} was not deployed");
+        let mut command = deploying(&self.ftl, (&self.url, &self.token), folder);
+        assert!(command.args(arguments).status().unwrap().success(), "{folder} was not deployed");
     }
 
     /// Its process.

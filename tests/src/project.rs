@@ -5,6 +5,23 @@ use std::path::Path;
 
 use crate::binary::root;
 
+/// The `main.rs` of a module with as little as a module can have: a verb `tick`.
+pub const TICKER: &str = r#"
+//! Ticks.
+ftl::module! {
+    /// Ticks.
+    verbs: [tick]
+}
+
+/// Ticks.
+#[ftl::verb]
+pub async fn tick() {}
+
+fn main() -> std::process::ExitCode {
+    ftl::serve(MODULE)
+}
+"#;
+
 /// Writes a workspace of these packages, each a name and its `main.rs`, that depend on the SDK of this tree.
 pub fn workspace(folder: &Path, packages: &[(&str, &str)]) {
     let members: Vec<&str> = packages.iter().map(|(name, _)| *name).collect();

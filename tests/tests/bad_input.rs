@@ -15,7 +15,7 @@ use futures_util::stream;
 use rustix::process::Signal;
 use tests::binary::root;
 use tests::changes::change;
-use tests::project::workspace;
+use tests::project::{TICKER, workspace};
 use tests::{Answer, Sandbox};
 
 #[track_caller]
@@ -267,29 +267,13 @@ fn no_controller_is_there() {
     sandbox.finish();
 }
 
-/// What `clock` was before it could tell the time.
-const OLD_CLOCK: &str = r#"
-//! A clock without hands.
-ftl::module! {
-    /// Ticks.
-    verbs: [tick]
-}
-
-/// Ticks.
-#[ftl::verb]
-pub async fn tick() {}
-
-fn main() -> std::process::ExitCode {
-    ftl::serve(MODULE)
-}
-"#;
-
 #[test]
 fn a_callee_that_does_not_export_what_is_called() {
     let target = root().join("target/broken");
     let sandbox = Sandbox::new().with("CARGO_TARGET_DIR", target.to_str().unwrap());
     let serve = sandbox.serve("data");
-    workspace(&sandbox.path("old"), &[("clock", OLD_CLOCK)]);
+    // What `clock` was before it could tell the time.
+    workspace(&sandbox.path("old"), &[("clock", TICKER)]);
     let old = sandbox.path("old");
     let _ = sandbox.run_at(&serve, &["deploy", old.to_str().unwrap()]).expect(0);
     let _ = sandbox.run_at(&serve, &["deploy", "examples/hello/greeter"]).expect(0);

@@ -7,7 +7,7 @@ use ftl_core::controller::{ChangeState, Wanted};
 use tests::binary::root;
 use tests::changes::change;
 use tests::docker::Engine;
-use tests::project::workspace;
+use tests::project::{TICKER, workspace};
 use tests::{Running, Sandbox, block_on};
 
 const HELLO: &str = "examples/hello";
@@ -146,23 +146,6 @@ fn an_unknown_platform_names_the_known_ones() {
     sandbox.finish();
 }
 
-/// A module with as little as a module can have.
-const SMALL: &str = r#"
-//! Hardly anything.
-ftl::module! {
-    /// Ticks.
-    verbs: [tick]
-}
-
-/// Ticks.
-#[ftl::verb]
-pub async fn tick() {}
-
-fn main() -> std::process::ExitCode {
-    ftl::serve(MODULE)
-}
-"#;
-
 #[test]
 fn limits_that_the_engine_would_refuse_are_refused_when_planned() {
     let Some(engine) = Engine::find("limits_that_the_engine_would_refuse_are_refused_when_planned") else {
@@ -171,7 +154,7 @@ fn limits_that_the_engine_would_refuse_are_refused_when_planned() {
     let target = root().join("target/broken");
     let sandbox = Sandbox::new().with("CARGO_TARGET_DIR", target.to_str().unwrap());
     let (folder, cluster) = (sandbox.path("limits"), "test-limits");
-    workspace(&folder, &[("small", SMALL)]);
+    workspace(&folder, &[("small", TICKER)]);
     let serve = sandbox.serve_with("data", &["--cluster", cluster]);
     let deploy = |limit: &str| {
         std::fs::write(folder.join("ftl.toml"), format!("[modules.small]\n{limit}\n")).unwrap();

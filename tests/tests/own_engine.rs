@@ -35,27 +35,26 @@ const HELLO: &str = "examples/hello";
 #[test]
 #[ignore = "starts an engine of its own, as root: run it by hand"]
 fn everything_serves_again_after_a_reboot() {
-    match std::env::var_os(INSIDE_VARIABLE) {
-        None => in_a_namespace("everything_serves_again_after_a_reboot"),
-        Some(folder) => reboot(Path::new(&folder)),
-    }
+    on_an_engine_of_its_own("everything_serves_again_after_a_reboot", reboot);
 }
 
 #[test]
 #[ignore = "starts an engine of its own, as root: run it by hand"]
 fn calls_go_on_while_the_engine_is_killed_and_starts_again() {
-    match std::env::var_os(INSIDE_VARIABLE) {
-        None => in_a_namespace("calls_go_on_while_the_engine_is_killed_and_starts_again"),
-        Some(folder) => kill_the_engine(Path::new(&folder)),
-    }
+    on_an_engine_of_its_own("calls_go_on_while_the_engine_is_killed_and_starts_again", kill_the_engine);
 }
 
 #[test]
 #[ignore = "starts an engine of its own, as root: run it by hand"]
 fn a_full_disk_is_told_and_nothing_is_lost() {
+    on_an_engine_of_its_own("a_full_disk_is_told_and_nothing_is_lost", fill_the_disk);
+}
+
+/// Runs a drill over a folder, in a network namespace where no other engine is.
+fn on_an_engine_of_its_own(test: &str, drill: fn(&Path)) {
     match std::env::var_os(INSIDE_VARIABLE) {
-        None => in_a_namespace("a_full_disk_is_told_and_nothing_is_lost"),
-        Some(folder) => fill_the_disk(Path::new(&folder)),
+        None => in_a_namespace(test),
+        Some(folder) => drill(Path::new(&folder)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use benches::processes::{descendants, wait_for_file};
-use benches::serve::root;
+use benches::serve::deploying;
 use tempfile::TempDir;
 
 use crate::controller::BENCH;
@@ -55,10 +55,7 @@ impl System {
     }
 
     fn deploying(&self, ftl: &Path, folder: &str) -> Command {
-        let mut command = Command::new(ftl);
-        command.current_dir(root()).args(["--controller", &self.url, "--token-file", &self.token]);
-        command.args(["deploy", folder, "--release"]).stdout(Stdio::null());
-        command
+        deploying(ftl, (&self.url, &self.token), folder)
     }
 
     /// The Controller and everything that it started.
