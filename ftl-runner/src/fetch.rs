@@ -148,13 +148,14 @@ fn write_verified(
         hasher.update(&range);
         file.write_all(&range).map_err(failed)?;
     }
-    let (path_text, expected) = (artefact.path.to_string(), artefact.digest);
     if size != artefact.size {
-        return Err(FetchError::Truncated { path: path_text, expected: artefact.size, found: size });
+        let path = artefact.path.to_string();
+        return Err(FetchError::Truncated { path, expected: artefact.size, found: size });
     }
     let found = hasher.finish();
-    if found != expected {
-        return Err(FetchError::Corrupt { path: path_text, expected, found });
+    if found != artefact.digest {
+        let path = artefact.path.to_string();
+        return Err(FetchError::Corrupt { path, expected: artefact.digest, found });
     }
     file.set_permissions(Permissions::from_mode(artefact.mode.bits())).map_err(failed)?;
     file.sync_all().map_err(failed)?;
