@@ -14,9 +14,8 @@ use crate::fixture::Fixture;
 
 /// Who owns the clusters of a run.
 const OWNER: &str = "conformance";
-/// What a host says before it does anything, and when all is done.
+/// What a host says before it does anything.
 pub(crate) const BEGUN: &str = "begun";
-pub(crate) const CREATED: &str = "created";
 /// Longest line that a host reads, in bytes.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
@@ -56,7 +55,7 @@ impl Asked {
 }
 
 /// Does what a Controller does that starts and creates one instance, which it is told of on its standard input; says on its
-/// standard output how far it is, and waits to be killed.
+/// standard output when it begins, and waits to be killed.
 ///
 /// # Errors
 /// When it is not told what it is to do, or the platform refuses.
@@ -73,16 +72,11 @@ async fn serve(
     let mut told = BufReader::new(told.take(LINE_BYTES_MAX));
     told.read_line(&mut line).await?;
     let asked: Asked = serde_json::from_str(&line)?;
-    say(&mut says, BEGUN).await?;
+    says.write_all(format!("{BEGUN}\n").as_bytes()).await?;
+    says.flush().await?;
     let platform = fixture.platform().await.map_err(io::Error::other)?;
     platform.prepare(&asked.cluster(fixture)).await.map_err(io::Error::other)?;
     platform.create_runner(&asked.instance(fixture)).await.map_err(io::Error::other)?;
-    say(&mut says, CREATED).await?;
     // Whoever told it may be gone without having killed it.
     told.read_line(&mut line).await.map(drop)
-}
-
-async fn say(says: &mut (impl AsyncWrite + Unpin), word: &str) -> io::Result<()> {
-    says.write_all(format!("{word}\n").as_bytes()).await?;
-    says.flush().await
 }

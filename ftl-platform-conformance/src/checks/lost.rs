@@ -1,26 +1,30 @@
 //! What was lost on its way happens once all the same.
 
+use std::future::Future;
 use std::io;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ftl_core::platform::{Capability, Effect, ErrorKind, InstanceSpec, PlatformError, RemoveOptions};
+use ftl_core::key::RunnerKey;
+use ftl_core::platform::{
+    Capability, Created, Effect, ErrorKind, InstanceSpec, PlatformError, RemoveOptions,
+};
 use ftl_core::{Platform, PlatformExt};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use crate::bench::{Bench, Live};
 use crate::check::{Check, Flaw, Verdict, ensure};
 use crate::faulty::{Fault, Faulty};
-use crate::host::{Asked, BEGUN, CREATED};
+use crate::host::{Asked, BEGUN};
 
 /// A call that takes more polls than this is dropped at this many of them only.
 const POLLS_MAX: usize = 64;
 /// How long the shortest wait for a program's consent is.
 const NOW: Duration = Duration::ZERO;
-/// A host is killed at so many moments of a create, evenly apart, and once after it.
+/// A host is killed at so many moments of a start, evenly apart, and once after it.
 const KILLS: u32 = 20;
 
 const DROPPED: &str = "Cancellation: \"every method may be called again\"";
@@ -126,52 +130,64 @@ async fn half_made(bench: &Bench) -> Verdict {
 
 async fn kill_host(bench: &Bench) -> Verdict {
     let mut keys = Vec::new();
-    for part in 0..=KILLS {
-        let key = bench.key();
-        let asked = bench.asked(key, bench.secret(key));
-        let Some(host) = bench.fixture.host() else {
-            return Err(Flaw::not_proven("the fixture has no process that hosts the platform"));
+    for part in 0..KILLS {
+        let at = bench.times.start * part / KILLS;
+        let moment = |_| async move {
+            sleep(at).await;
+            Ok(())
         };
-        // The last one is killed when all is done.
-        let at = (part < KILLS).then(|| bench.times.start * part / KILLS);
-        let killed = timeout(bench.times.patience, kill_at(host, &asked, at)).await;
-        let killed = killed.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        killed.map_err(|error| Flaw::broken(format!("the host of the platform: {error}")))?;
-        let spec = asked.instance(&*bench.fixture);
-        let when = match at {
-            Some(at) => format!("killed {at:?} after it began"),
-            None => "killed after the answer".to_owned(),
-        };
+        let spec = create_in_host(bench, moment).await?;
+        let when = format!("killed {at:?} after it began");
         complete(bench, &*bench.fresh().await?, &spec, &when).await?;
-        keys.push(key);
+        keys.push(spec.runner);
     }
+    let spec = create_in_host(bench, |key| async move { bench.registered(key).await.map(drop) }).await?;
+    let when = "killed after the instance registered";
+    let created = complete(bench, &*bench.fresh().await?, &spec, when).await?;
+    ensure!(created.existed, "{when}: asked again, it was made again");
+    keys.push(spec.runner);
     // Whoever was started twice may say so late.
     let twice = || async { Ok(keys.iter().any(|key| bench.starts(*key) > 1)) };
     bench.never("an instance was started by a Controller that was killed, and again", twice).await
 }
 
-/// Has a host do this, and kills it so long after it began, or when it is done.
-async fn kill_at(host: std::process::Command, asked: &Asked, at: Option<Duration>) -> io::Result<()> {
+/// Has a host create an instance, and kills it at that moment after it began.
+async fn create_in_host<F>(bench: &Bench, moment: impl FnOnce(RunnerKey) -> F) -> Result<InstanceSpec, Flaw>
+where
+    F: Future<Output = Verdict>,
+{
+    let key = bench.key();
+    let asked = bench.asked(key, bench.secret(key));
+    let Some(host) = bench.fixture.host() else {
+        return Err(Flaw::not_proven("the fixture has no process that hosts the platform"));
+    };
+    let begun = timeout(bench.times.patience, begin(host, &asked)).await;
+    let begun = begun.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let broken = |error| Flaw::broken(format!("the host of the platform: {error}"));
+    let mut host = begun.map_err(broken)?;
+    moment(key).await?;
+    host.kill().await.map_err(broken)?;
+    Ok(asked.instance(&*bench.fixture))
+}
+
+/// Has a host begin to do this. It is killed with what is answered.
+async fn begin(host: std::process::Command, asked: &Asked) -> io::Result<Child> {
     let mut host = Command::from(host);
     host.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut host = host.spawn()?;
-    let (Some(mut tell), Some(says)) = (host.stdin.take(), host.stdout.take()) else {
+    let (Some(tell), Some(says)) = (host.stdin.as_mut(), host.stdout.as_mut()) else {
         return Err(io::ErrorKind::BrokenPipe.into());
     };
     let mut line = serde_json::to_vec(asked)?;
     line.push(b'\n');
     tell.write_all(&line).await?;
     let mut said = BufReader::new(says).lines();
-    let awaited = if at.is_some() { BEGUN } else { CREATED };
-    loop {
-        match said.next_line().await? {
-            Some(line) if line == awaited => break,
-            Some(_) => {}
-            None => return Err(io::Error::other(format!("it ended before it said `{awaited}`"))),
+    while let Some(line) = said.next_line().await? {
+        if line == BEGUN {
+            return Ok(host);
         }
     }
-    sleep(at.unwrap_or_default()).await;
-    host.kill().await
+    Err(io::Error::other(format!("it ended before it said `{BEGUN}`")))
 }
 
 /// Creates and gives up there; says whether it was given up indeed.
@@ -188,13 +204,18 @@ async fn give_up_create(
 }
 
 /// Asks until it is taken, and waits until it runs.
-async fn complete(bench: &Bench, platform: &dyn Platform, spec: &InstanceSpec, when: &str) -> Verdict {
+async fn complete(
+    bench: &Bench,
+    platform: &dyn Platform,
+    spec: &InstanceSpec,
+    when: &str,
+) -> Result<Created, Flaw> {
     let what = format!("{when}: the create is taken when asked again");
-    bench.until(&what, || async { busy_or(platform.create_runner(spec).await) }).await?;
+    let created = bench.until(&what, || async { busy_or(platform.create_runner(spec).await) }).await?;
     let registered = || async { Ok(bench.controller.probes(spec.runner).pop()) };
     bench.until(&format!("{when}: the instance registers"), registered).await?;
     bench.status_on(platform, spec.runner).await?;
-    Ok(())
+    Ok(created)
 }
 
 /// Work that is under way may make a platform refuse for the moment.
