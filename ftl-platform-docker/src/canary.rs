@@ -32,7 +32,7 @@ impl Backend {
     pub(crate) async fn ping(&self) -> Health {
         match self.engine.ping().await {
             Ok(()) => Health::Ok,
-            Err(error) => Health::Down { why: with_hint(error) },
+            Err(error) => Health::Down { why: error.advice() },
         }
     }
 
@@ -41,7 +41,7 @@ impl Backend {
         match self.try_canary().await {
             Ok(()) => Health::Ok,
             Err(error) => match self.ping().await {
-                Health::Ok => Health::Degraded { why: format!("it answers, and yet {}", with_hint(error)) },
+                Health::Ok => Health::Degraded { why: format!("it answers, and yet {}", error.advice()) },
                 down => down,
             },
         }
@@ -119,11 +119,4 @@ impl Backend {
 fn name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!("ftl-canary-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
-}
-
-fn with_hint(error: PlatformError) -> String {
-    match error.hint {
-        Some(hint) => format!("{}; {hint}", error.message),
-        None => error.message,
-    }
 }

@@ -25,15 +25,16 @@ const UNKNOWN: &str = "-";
 /// `ftl platform list`
 pub(super) async fn list(output: Output) -> Result<Exit, CliError> {
     let folder = folder()?;
+    let down = |error: PlatformError| Health::Down { why: error.advice() };
     let mut platforms = Vec::new();
     for known in KNOWN.iter().filter(|known| known.configured) {
         let fixture = (known.make)(&folder.path().join(known.name))?;
         platforms.push(match fixture.platform().await {
-            Err(error) => Listed { name: known.name, description: None, health: down(&error) },
+            Err(error) => Listed { name: known.name, description: None, health: down(error) },
             Ok(platform) => {
                 let health = match timeout(PING, platform.probe(Probe::Ping)).await {
                     Ok(Ok(health)) => health,
-                    Ok(Err(error)) => down(&error),
+                    Ok(Err(error)) => down(error),
                     Err(_) => Health::Down { why: format!("it did not answer within {PING:?}") },
                 };
                 Listed { name: known.name, description: Some(platform.describe().clone()), health }
@@ -43,11 +44,6 @@ pub(super) async fn list(output: Output) -> Result<Exit, CliError> {
     let values: Vec<Value> = platforms.iter().map(Listed::to_json).collect();
     output.result(&list_text(&platforms), &json!({ "platforms": values }))?;
     Ok(Exit::Ok)
-}
-
-fn down(error: &PlatformError) -> Health {
-    let hint = error.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-    Health::Down { why: format!("{error}{hint}") }
 }
 
 /// One platform, as it is listed.

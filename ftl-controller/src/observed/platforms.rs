@@ -258,7 +258,7 @@ impl Observed {
         );
         let Some(listing) = self.platforms.get_mut(platform).filter(|_| down) else { return false };
         let since = listing.trouble.as_ref().map(|trouble| trouble.since);
-        listing.trouble = Some(Trouble { since: since.unwrap_or(now), why: error.to_string() });
+        listing.trouble = Some(Trouble { since: since.unwrap_or(now), why: error.advice() });
         since.is_none()
     }
 
