@@ -18,7 +18,7 @@ use crate::call::{ATTEMPTS_MAX, Call, Reply, VerbService};
 use crate::failure::{CallError, Code, Failure};
 use crate::key::{Replica, TableVersion};
 use crate::name::{ModuleName, RESERVED_MODULE, nearest};
-use crate::schema::{Module, Visibility};
+use crate::schema::{Module, Verb, Visibility};
 
 /// Pause before the second and every later retry; the first is made at once.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -57,6 +57,39 @@ struct Snapshot<S> {
 struct Entry<S> {
     schema: Arc<Module>,
     targets: Vec<Arc<Target<S>>>,
+}
+
+/// What an attempt begins with, all of one table.
+struct Attempt<S> {
+    routed: Routed<S>,
+    table: TableVersion,
+    idempotent: bool,
+}
+
+/// Replicas that one call was sent to by one table. A newer table may name one of them again, and then it is worth another
+/// attempt: its connection was lost and is back.
+struct Tried {
+    table: TableVersion,
+    replicas: Vec<Replica>,
+}
+
+impl Default for Tried {
+    fn default() -> Self {
+        Self { table: TableVersion::NONE, replicas: Vec::new() }
+    }
+}
+
+impl Tried {
+    fn of(&self, table: TableVersion) -> &[Replica] {
+        if self.table == table { &self.replicas } else { &[] }
+    }
+
+    fn note(&mut self, table: TableVersion, replica: Replica) {
+        if self.table != table {
+            (self.table, self.replicas) = (table, Vec::new());
+        }
+        self.replicas.push(replica);
+    }
 }
 
 /// Routes by the newest table that it was given; reads take no lock.
@@ -134,48 +167,43 @@ impl<S: VerbService + Load + Clone> Router<S> {
     /// Where a call of `target` (`module.verb`) by `caller` goes now.
     #[must_use]
     pub fn route(&self, target: &str, caller: Option<&str>) -> Routed<S> {
-        self.route_besides(target, caller, &[])
+        self.route_besides(target, caller, &Tried::default()).routed
     }
 
-    fn route_besides(&self, target: &str, caller: Option<&str>, tried: &[Replica]) -> Routed<S> {
+    fn route_besides(&self, target: &str, caller: Option<&str>, tried: &Tried) -> Attempt<S> {
         let snapshot = self.current.load();
-        let entry = match snapshot.resolve(target, caller) {
-            Ok(entry) => entry,
-            // Before the first table nobody knows what there is: a Controller that has just started still hears of it.
-            Err(failure) if failure.code == Code::NotFound && snapshot.version == TableVersion::NONE => {
-                return Routed::Wait;
+        let table = snapshot.version;
+        let (entry, verb) = match snapshot.resolve(target, caller) {
+            Ok(found) => found,
+            Err(failure) => {
+                // Before the first table nobody knows what there is: a Controller that has just started still hears of it.
+                let early = failure.code == Code::NotFound && table == TableVersion::NONE;
+                let routed = if early { Routed::Wait } else { Routed::Refused(failure.not_started(false)) };
+                return Attempt { routed, table, idempotent: false };
             }
-            Err(failure) => return Routed::Refused(failure.not_started(false)),
         };
-        let chosen = if tried.is_empty() {
-            choose(&entry.targets)
-        } else {
-            let rest = entry.targets.iter().filter(|target| !tried.contains(&target.row.replica));
-            choose(&rest.cloned().collect::<Vec<_>>())
+        let chosen = match tried.of(table) {
+            [] => choose(&entry.targets),
+            tried => {
+                let rest = entry.targets.iter().filter(|target| !tried.contains(&target.row.replica));
+                choose(&rest.cloned().collect::<Vec<_>>())
+            }
         };
-        chosen.map_or(Routed::Wait, Routed::To)
-    }
-
-    fn is_idempotent(&self, module: &str, verb: &str) -> bool {
-        let snapshot = self.current.load();
-        snapshot
-            .modules
-            .get(module)
-            .and_then(|entry| entry.schema.verb(verb))
-            .is_some_and(|verb| verb.idempotent)
+        Attempt { routed: chosen.map_or(Routed::Wait, Routed::To), table, idempotent: verb.idempotent }
     }
 
     async fn carry(&self, call: Call) -> Result<Reply, CallError> {
         let target = call.head.target.to_string();
         let caller = call.head.caller.as_ref().map(ToString::to_string);
-        let idempotent = self.is_idempotent(call.head.target.module.as_str(), call.head.target.verb.as_str());
         let mut changes = self.changed.subscribe();
-        let mut tried: Vec<Replica> = Vec::new();
+        let mut tried = Tried::default();
         let mut last: Option<Failure> = None;
         let mut attempt = call.head.attempt;
         loop {
             changes.borrow_and_update();
-            let to = match self.route_besides(&target, caller.as_deref(), &tried) {
+            let Attempt { routed, table, idempotent } =
+                self.route_besides(&target, caller.as_deref(), &tried);
+            let to = match routed {
                 Routed::To(to) => to,
                 Routed::Refused(failure) => return Err(last.unwrap_or(failure).into()),
                 Routed::Wait => {
@@ -185,8 +213,12 @@ impl<S: VerbService + Load + Clone> Router<S> {
                     continue;
                 }
             };
+            // A newer deployment may not say any more that its verb can be repeated.
+            if let Some(last) = last.take_if(|last| !last.may_retry(idempotent)) {
+                return Err(last.into());
+            }
             let mut head = call.head.clone();
-            (head.replica, head.table, head.attempt) = (Some(to.row.replica), Some(self.version()), attempt);
+            (head.replica, head.table, head.attempt) = (Some(to.row.replica), Some(table), attempt);
             let Some(body) = call.body.replay() else {
                 return to.service.call(Call::new(head, call.body)).await;
             };
@@ -201,11 +233,10 @@ impl<S: VerbService + Load + Clone> Router<S> {
             {
                 return Err(failure.into());
             }
-            tried.push(to.row.replica);
-            if tried.len() > 1 {
+            if last.replace(failure).is_some() {
                 sleep(RETRY_PAUSE).await;
             }
-            last = Some(failure);
+            tried.note(table, to.row.replica);
         }
     }
 }
@@ -217,7 +248,7 @@ impl<S: VerbService + Load + Clone> Default for Router<S> {
 }
 
 impl<S> Snapshot<S> {
-    fn resolve(&self, target: &str, caller: Option<&str>) -> Result<&Entry<S>, Failure> {
+    fn resolve(&self, target: &str, caller: Option<&str>) -> Result<(&Entry<S>, &Verb), Failure> {
         let Some((module, name)) = target.split_once('.') else {
             return Err(Failure::new(Code::InvalidArgument, format!("`{target}` is not `module.verb`")));
         };
@@ -241,7 +272,7 @@ impl<S> Snapshot<S> {
             let message = format!("`{target}` is private to its module: mark it `pub` to let others call it");
             return Err(Failure::new(Code::PermissionDenied, message));
         }
-        Ok(entry)
+        Ok((entry, verb))
     }
 }
 
@@ -351,7 +382,6 @@ mod tests {
     use crate::digest::Digest;
     use crate::failure::Fate;
     use crate::key::{DeploymentId, Epoch, Instance, RunnerKey};
-    use crate::schema::Verb;
     use std::sync::Mutex;
 
     /// Answers with its name, or fails as it was told to.
@@ -458,6 +488,37 @@ mod tests {
             let seen: usize = ways.iter().map(|way| way.calls.load(Ordering::Relaxed)).sum();
             assert_eq!(seen, calls, "idempotent: {idempotent}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_that_a_newer_table_names_again_is_tried_again() {
+        let router = Arc::new(Router::new());
+        let gone = Scripted::new(vec![Err(draining()), Ok("back")]);
+        publish(&router, 1, clock(false), &[gone.clone()]).unwrap();
+        let waiting = {
+            let router = router.clone();
+            tokio::spawn(async move { router.call(call("clock.now")).await })
+        };
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(gone.calls.load(Ordering::Relaxed), 1, "the same table is no reason to try again");
+        publish(&router, 2, clock(false), &[gone]).unwrap();
+        assert_eq!(waiting.await.unwrap().unwrap().body.collect(10).await.unwrap(), "back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_may_have_run_is_not_repeated_by_a_deployment_that_forbids_it() {
+        let router = Arc::new(Router::new());
+        let lossy = Scripted::new(vec![Err(lost())]);
+        publish(&router, 1, clock(true), &[lossy]).unwrap();
+        let waiting = {
+            let router = router.clone();
+            tokio::spawn(async move { router.call(call("clock.now")).await })
+        };
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let next = Scripted::new(vec![Ok("twice")]);
+        publish(&router, 2, clock(false), &[next.clone()]).unwrap();
+        assert_eq!(failed(waiting.await.unwrap()).fate, Fate::MayHaveRun);
+        assert_eq!(next.calls.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]
