@@ -1,5 +1,6 @@
 //! Which Controller a command talks to: flag, environment, a running `ftl dev`, `ftl.toml`, the default.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ftl_client::Client;
@@ -86,7 +87,9 @@ impl EndpointArgs {
 
     fn resolve(&self, here: &Path) -> Result<(String, Option<PathBuf>), CliError> {
         if let Some(url) = &self.controller {
-            return Ok((url.clone(), self.token_file.clone().or_else(|| token_of(url, here))));
+            let dev = || here.ancestors().find_map(DevFile::live).filter(|dev| dev.url == *url);
+            let token = self.token_file.clone().or_else(|| dev().map(|dev| dev.token_file));
+            return Ok((url.clone(), token.or_else(|| default_token(url))));
         }
         if let Some(dev) = here.ancestors().find_map(DevFile::live) {
             return Ok((dev.url, Some(self.token_file.clone().unwrap_or(dev.token_file))));
@@ -96,20 +99,23 @@ impl EndpointArgs {
             None => Manifest::default(),
         };
         let url = manifest.controller.url.unwrap_or_else(|| DEFAULT_URL.to_owned());
-        let token = self.token_file.clone().or(manifest.controller.token_file).or_else(default_token);
+        let token = self.token_file.clone().or(manifest.controller.token_file);
+        let token = token.or_else(|| default_token(&url));
         Ok((url, token))
     }
 }
 
-/// The token of a running `dev` that answers there.
-fn token_of(url: &str, here: &Path) -> Option<PathBuf> {
-    let dev = here.ancestors().find_map(DevFile::live).filter(|dev| dev.url == url);
-    dev.map(|dev| dev.token_file).or_else(default_token)
+/// The token of the Controller that serves this user's default data directory. It answers on this machine, and nobody else
+/// is told its token.
+fn default_token(url: &str) -> Option<PathBuf> {
+    is_loopback(url).then(default_data)?.map(|data| data.join("token")).filter(|path| path.is_file())
 }
 
-/// The token of a Controller that serves this user's default data directory.
-fn default_token() -> Option<PathBuf> {
-    Some(default_data()?.join("token")).filter(|path| path.is_file())
+/// Whether an address is one of this machine, for itself only. Whatever else may stand in an address makes it none.
+fn is_loopback(url: &str) -> bool {
+    let authority = url.strip_prefix("http://").unwrap_or_default().trim_end_matches('/');
+    let address = authority.replacen("localhost:", "127.0.0.1:", 1);
+    address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback())
 }
 
 /// Where `ftl serve` keeps its data when nobody says otherwise.
@@ -162,6 +168,23 @@ mod tests {
         assert_eq!(none.resolve(&below).unwrap(), ("http://127.0.0.1:1".into(), Some(token)));
         let flag = EndpointArgs { controller: Some("http://127.0.0.1:3".into()), token_file: None };
         assert_eq!(flag.resolve(&below).unwrap().0, "http://127.0.0.1:3");
+    }
+
+    #[test]
+    fn only_this_machine_is_told_the_default_token() {
+        for ours in [DEFAULT_URL, "http://127.0.0.1:1/", "http://localhost:8892", "http://[::1]:8892"] {
+            assert!(is_loopback(ours), "{ours}");
+        }
+        let others = [
+            "http://example.org:8892",
+            "http://127.0.0.1:8892@example.org/",
+            "http://localhost:80@example.org:80",
+            "http://localhost.example.org:80",
+            "http://192.168.0.1:8892",
+        ];
+        for other in others {
+            assert!(!is_loopback(other), "{other}");
+        }
     }
 
     #[test]

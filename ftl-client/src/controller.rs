@@ -1,6 +1,7 @@
 //! The Controller's traits over HTTP.
 
 use std::io;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,6 +22,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::client::{ANSWER_TIMEOUT, Client, expect_ok, expect_reply, overdue};
 use crate::lines::{in_time, lines};
 use crate::progress::Progress;
+
+/// How much longer than the call itself its answer may take: at the deadline the Controller says what became of the call, and
+/// only then.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
@@ -54,7 +59,7 @@ impl VerbService for Client {
             let response = self.send(request).await?;
             expect_reply(response).await
         };
-        let answered = match timeout_at(head.deadline, answer).await {
+        let answered = match timeout_at(head.deadline + LAST_WORD, answer).await {
             Ok(answered) => answered,
             Err(_) => Err(Failure::new(Code::DeadlineExceeded, "no reply before the deadline").into()),
         };
@@ -136,5 +141,50 @@ impl Operator for Client {
         let lines = lines(response).await?;
         // Who follows may wait for ever for the next line; who asks for what there is may not.
         Ok(if follow { lines } else { in_time(lines) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ftl_core::Head;
+    use ftl_core::http::{OUTCOME_HEADER, Outcome};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::sleep;
+
+    /// Answers one call with an empty object, so long after it came.
+    async fn answer_after(listener: TcpListener, wait: Duration) {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"{}") {
+            stream.read_buf(&mut asked).await.unwrap();
+        }
+        sleep(wait).await;
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\n{OUTCOME_HEADER}: {}\r\ncontent-length: 2\r\n\r\n{{}}",
+            Outcome::Ok.as_str()
+        );
+        // Nobody may be there any more.
+        let _ = stream.write_all(answer.as_bytes()).await;
+    }
+
+    async fn answered(within: Duration, after: Duration) -> Result<Reply, CallError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap()), "token").unwrap();
+        let head = Head::new("clock.now".parse().unwrap(), "r".parse().unwrap(), Instant::now() + within);
+        let call = client.call(Call::new(head, Body::once("{}")));
+        tokio::join!(call, answer_after(listener, after)).0
+    }
+
+    #[tokio::test]
+    async fn what_is_said_at_the_deadline_is_heard() {
+        let within = Duration::from_millis(100);
+        let reply = answered(within, within + LAST_WORD / 4).await.unwrap();
+        assert_eq!(reply.body.bytes(), "{}");
+        match answered(within, within + LAST_WORD * 2).await {
+            Err(CallError::Failed(failure)) => assert_eq!(failure.code, Code::DeadlineExceeded),
+            other => panic!("{other:?}"),
+        }
     }
 }
