@@ -45,14 +45,14 @@ impl DevFile {
     pub(crate) fn live(root: &Path) -> Option<Self> {
         let file = Self::read(root)?;
         // Numbers of processes are used again; the lock of its directory ends with it.
-        let held = file.token_file.parent().is_some_and(|data| is_held(&data.join(LOCK)));
-        (held && is_running(file.pid)).then_some(file)
+        let served = file.token_file.parent().is_some_and(is_served);
+        (served && is_running(file.pid)).then_some(file)
     }
 }
 
-/// Whether a process holds this lock.
-fn is_held(lock: &Path) -> bool {
-    std::fs::File::open(lock).is_ok_and(|lock| lock.try_lock_shared().is_err())
+/// Whether a Controller holds the lock of this data directory.
+pub(crate) fn is_served(data: &Path) -> bool {
+    std::fs::File::open(data.join(LOCK)).is_ok_and(|lock| lock.try_lock_shared().is_err())
 }
 
 /// Whether a process runs.

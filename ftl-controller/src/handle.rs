@@ -26,6 +26,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::api::Public;
 use crate::error::refusal;
 use crate::mailbox::{Mailbox, Message};
 use crate::options::Options;
@@ -102,6 +103,11 @@ impl Handle {
         answers.iter().flatten().flatten().filter(|status| !status.ended()).count()
     }
 
+    /// What strangers may call.
+    pub(crate) fn public(&self) -> Public {
+        Public::new(self.0.path.router.clone())
+    }
+
     pub(crate) fn ending(&self) -> CancellationToken {
         self.0.ending.clone()
     }
@@ -118,10 +124,8 @@ impl Handle {
         let platforms = &self.0.options.platforms;
         let described: Vec<&Description> = platforms.iter().map(|platform| platform.describe()).collect();
         let placed = place(module, spec, &wanted.platform, &described);
-        let at = placed.map_err(|message| ControllerError::Invalid {
-            field: format!("platform of `{module}`"),
-            message,
-        })?;
+        let at =
+            placed.map_err(|message| ControllerError::Invalid { field: "platform".to_owned(), message })?;
         Ok(platforms[at].clone())
     }
 

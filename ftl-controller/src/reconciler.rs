@@ -529,7 +529,11 @@ impl Reconciler {
         let mut ends = JoinSet::new();
         for platform in tied {
             let cluster = cluster.clone();
-            ends.spawn(async move { end_with_controller(&*platform, &cluster).await });
+            let finished = self.workers.finish(&platform.describe().name);
+            ends.spawn(async move {
+                finished.await;
+                end_with_controller(&*platform, &cluster).await;
+            });
         }
         let ended = async { while ends.join_next().await.is_some() {} };
         tokio::pin!(ended);

@@ -113,7 +113,7 @@ impl Service {
             desired: opened.desired,
             path: path.clone(),
             addresses: wire.addresses.clone(),
-            doors: Doors::new(wire.listeners.clone()),
+            doors: Doors::new(wire.listeners.clone(), opened.store.clone(), opened.doors),
             mailbox: mailbox.clone(),
             news,
         };
@@ -151,9 +151,7 @@ impl Service {
         let admin = serve(admin, api::admin(Arc::new(handle.clone()), token), answered.clone());
         let ingress = async {
             match ingress {
-                Some(ingress) => {
-                    serve(ingress, api::ingress(Arc::new(handle.clone())), answered.clone()).await
-                }
+                Some(ingress) => serve(ingress, api::ingress(handle.public()), answered.clone()).await,
                 None => Ok(()),
             }
         };

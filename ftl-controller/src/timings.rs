@@ -39,11 +39,11 @@ pub struct Timings {
     pub keep: Duration,
     /// How long a new replica must have been ready before its change may commit; zero: just ready.
     pub settle: Duration,
-    /// How often a Runner reports.
+    /// How often Runners report. Theirs to keep; stands here, as the next two, for what [`Timings::check`] compares.
     pub heartbeat: Duration,
-    /// The longest wait of a Runner between two attempts to connect.
+    /// The longest wait of Runners between two attempts to connect.
     pub redial_max: Duration,
-    /// How long a Runner waits for its deployment to answer a ping.
+    /// How long Runners wait for their deployments to answer a ping.
     pub alive: Duration,
 }
 

@@ -39,8 +39,10 @@ fn access(
     let refuse = |engine: &str| {
         let message =
             format!("containers of {engine} do not reach a Controller on this machine by themselves");
-        PlatformError::new(ErrorKind::Unsupported, message)
-            .with_hint("say where they reach it, `FTL_DOCKER_ADVERTISE=HOST:PORT`, and let it listen there")
+        PlatformError::new(ErrorKind::Unsupported, message).with_hint(format!(
+            "make a way to 127.0.0.1:{port}, where it listens, and say where it begins: \
+                 `FTL_DOCKER_ADVERTISE=HOST:PORT`"
+        ))
     };
     match (place, network.gateway) {
         (Place::Native, Some(gateway)) => {

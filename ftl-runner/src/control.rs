@@ -14,7 +14,7 @@ use ftl_core::key::DeploymentId;
 use ftl_core::name::Language;
 use ftl_core::remote::RemoteSupervisor;
 use ftl_core::runner::{Order, Registration, Report};
-use ftl_core::{ControllerError, DeploymentInfo, Supervisor};
+use ftl_core::{Code, ControllerError, DeploymentInfo, Failure, Supervisor};
 use ftl_wire::{Address, Connection, DialError, Identity};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -28,7 +28,7 @@ use crate::route::Downward;
 
 /// How long a question to the Controller is repeated over new connections before it is given up: the Controller
 /// replaces a Runner that is not ready by then.
-const ASK_MAX: Duration = Duration::from_secs(30);
+const ASK_MAX: Duration = Duration::from_secs(20);
 /// Pause before a question is repeated on the same connection.
 const ASK_PAUSE: Duration = Duration::from_millis(100);
 
@@ -215,6 +215,7 @@ impl Control {
         &self,
         question: impl AsyncFn(&RemoteSupervisor) -> Result<T, ControllerError>,
     ) -> Result<T, ControllerError> {
+        let mut last = String::new();
         let asking = async {
             let mut link = self.link.subscribe();
             loop {
@@ -224,7 +225,10 @@ impl Control {
                 };
                 let Some(supervisor) = supervisor else { return Err(ControllerError::Gone) };
                 match question(&supervisor).await {
-                    Err(ControllerError::Failed(_)) => sleep(ASK_PAUSE).await,
+                    Err(ControllerError::Failed(failure)) if may_pass(&failure) => {
+                        last = format!(": {failure}");
+                        sleep(ASK_PAUSE).await;
+                    }
                     answered => return answered,
                 }
             }
@@ -232,8 +236,8 @@ impl Control {
         match timeout(ASK_MAX, asking).await {
             Ok(answer) => answer,
             Err(_) => {
-                let message = format!("no answer from the Controller within {ASK_MAX:?}");
-                Err(ftl_core::Failure::new(ftl_core::Code::DeadlineExceeded, message).into())
+                let message = format!("no answer from the Controller within {ASK_MAX:?}{last}");
+                Err(Failure::new(Code::DeadlineExceeded, message).into())
             }
         }
     }
@@ -263,6 +267,11 @@ impl Control {
             }
         }
     }
+}
+
+/// Whether the way to the Controller failed, and not what was asked.
+fn may_pass(failure: &Failure) -> bool {
+    matches!(failure.code, Code::Unavailable | Code::DeadlineExceeded)
 }
 
 impl Source for Control {

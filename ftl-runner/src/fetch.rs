@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use ftl_core::ControllerError;
 use ftl_core::artefact::{ARTEFACT_READ_BYTES_MAX, Artefact, Manifest, Mode};
 use ftl_core::digest::{Digest, Hasher};
+use ftl_core::{Code, ControllerError, Failure};
 use futures_util::stream::{self, StreamExt};
 use tokio::fs;
 use tokio::sync::mpsc;
@@ -52,6 +52,24 @@ pub(crate) trait Source {
     async fn read(&self, digest: Digest, offset: u64) -> Result<Bytes, ControllerError>;
 }
 
+/// A file that was brought already, as the source of another one.
+struct Written(PathBuf);
+
+impl Source for Written {
+    async fn read(&self, _digest: Digest, offset: u64) -> Result<Bytes, ControllerError> {
+        let path = self.0.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut file = File::open(path)?;
+            file.seek(SeekFrom::Start(offset))?;
+            let mut range = Vec::new();
+            file.take(ARTEFACT_READ_BYTES_MAX as u64).read_to_end(&mut range)?;
+            Ok::<_, io::Error>(Bytes::from(range))
+        });
+        let failed = |reason: String| Failure::new(Code::DataLoss, reason).into();
+        read.await.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.to_string()))
+    }
+}
+
 /// Writes every file of the manifest below `directory`, each digest fetched once, and returns the program's path.
 /// Libraries are left out unless they are wanted.
 pub(crate) async fn fetch(
@@ -88,9 +106,7 @@ pub(crate) async fn fetch(
     }
     for (first, artefact, path) in copies {
         // A copy, not a link: two paths may have two modes.
-        fs::copy(first, &path).await.map_err(|reason| unwritten(artefact, reason))?;
-        let mode = Permissions::from_mode(artefact.mode.bits());
-        fs::set_permissions(&path, mode).await.map_err(|reason| unwritten(artefact, reason))?;
+        bring(&Written(first), artefact, &path).await?.finish().await?;
     }
     Ok(directory.join(program.path.as_str()))
 }

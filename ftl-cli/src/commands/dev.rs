@@ -18,7 +18,7 @@ use crate::app::DevArgs;
 use crate::commands::Requests;
 use crate::compile::{self, Built};
 use crate::deploying::{Deployed, deploy};
-use crate::endpoint::{DevFile, FOLDER, is_running};
+use crate::endpoint::{DevFile, FOLDER, is_running, is_served};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::invoke::{Invocation, example};
@@ -217,13 +217,14 @@ impl Drop for DevFolder {
     }
 }
 
-/// Removes the directories of `dev`s that were killed. Their locks tell nothing: one that is starting has none yet.
+/// Removes the directories of `dev`s that were killed. One that is starting has no lock yet, and a process may have its
+/// number in another container; so both are asked.
 fn remove_left_over(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let pid =
             name.to_str().and_then(|name| name.strip_prefix("dev-")).and_then(|pid| pid.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !is_running(pid)) {
+        if pid.is_some_and(|pid| !is_running(pid)) && !is_served(&entry.path()) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }

@@ -1,5 +1,6 @@
 //! Calls from outside: one request id from here to the last deployment.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,10 +12,9 @@ use axum::response::Response;
 use axum::routing::post;
 use ftl_core::call::{BODY_BYTES_MAX, CALL_TIMEOUT_DEFAULT, CALL_TIMEOUT_MAX};
 use ftl_core::http::{IDEMPOTENCY_HEADER, REQUEST_HEADER, TIMEOUT_HEADER};
-use ftl_core::name::{ModuleName, RESERVED_MODULE, RequestId, VerbRef, nearest};
-use ftl_core::schema::Visibility;
+use ftl_core::name::{ModuleName, RESERVED_MODULE, RequestId, VerbRef};
 use ftl_core::sequence::{Actor, Event};
-use ftl_core::{Body, Call, CallError, Code, Failure, Head};
+use ftl_core::{Body, Call, CallError, Code, Failure, Head, VerbService};
 use tokio::time::Instant;
 
 use super::answer::{failure, reply, unread, verb_error};
@@ -23,18 +23,11 @@ use super::{Shared, call_path};
 /// How long a ping of the Controller itself may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Who may call what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Audience {
-    /// Every verb that is not private to its module.
-    Operators,
-    /// Verbs that are marked `public`.
-    Public,
-}
+/// What answers calls.
+pub(super) type Verbs = Arc<dyn VerbService>;
 
-pub(super) fn routes(audience: Audience) -> Router<Shared> {
-    let handler = move |operator, path, headers, body| call(audience, operator, path, headers, body);
-    Router::new().route(&call_path(), post(handler)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+pub(super) fn routes() -> Router<Verbs> {
+    Router::new().route(&call_path(), post(call)).layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
 pub(super) async fn health(State(operator): State<Shared>) -> Response {
@@ -45,8 +38,7 @@ pub(super) async fn health(State(operator): State<Shared>) -> Response {
 }
 
 async fn call(
-    audience: Audience,
-    State(operator): State<Shared>,
+    State(verbs): State<Verbs>,
     Path((module, verb)): Path<(String, String)>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
@@ -56,7 +48,7 @@ async fn call(
         Err(refused) => return failure(&refused),
     };
     let answered = match head(&module, &verb, &headers, request.clone()) {
-        Ok(head) => carry(audience, &operator, head, body).await,
+        Ok(head) => carry(&verbs, head, body).await,
         Err(mut refused) => {
             refused.request = Some(request.clone());
             failure(&refused)
@@ -65,24 +57,14 @@ async fn call(
     with_request(answered, &request)
 }
 
-async fn carry(
-    audience: Audience,
-    operator: &Shared,
-    head: Head,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
+async fn carry(verbs: &Verbs, head: Head, body: Result<Bytes, BytesRejection>) -> Response {
     let body = match body {
         Ok(body) => body,
         Err(rejection) => return failure(&unread(&rejection).of_call(&head.target, &head.request)),
     };
-    if audience == Audience::Public
-        && let Err(refused) = must_be_public(operator, &head.target).await
-    {
-        return failure(&refused.of_call(&head.target, &head.request));
-    }
     Event::new(Actor::Client, Actor::Controller, "Call", "reply", &head.target.to_string()).record();
     tracing::debug!(request = %head.request, verb = %head.target, "a call from outside");
-    match operator.call(Call::new(head, Body::once(body))).await {
+    match verbs.call(Call::new(head, Body::once(body))).await {
         Ok(answer) => reply(answer.body.bytes().clone()),
         Err(CallError::Verb(error)) => verb_error(error.bytes().clone()),
         Err(CallError::Failed(refused)) => failure(&refused),
@@ -120,22 +102,6 @@ fn timeout(headers: &HeaderMap) -> Result<Duration, Failure> {
         Some(left) => Ok(Duration::from_millis(left).min(CALL_TIMEOUT_MAX)),
         None => Err(refuse(format!("{TIMEOUT_HEADER} must be a number of milliseconds"))),
     }
-}
-
-async fn must_be_public(operator: &Shared, target: &VerbRef) -> Result<(), Failure> {
-    let schemas =
-        operator.schemas().await.map_err(|error| Failure::new(Code::Internal, error.to_string()))?;
-    let public =
-        schemas.iter().filter(|module| module.name == target.module).flat_map(|module| &module.verbs);
-    let public: Vec<&str> =
-        public.filter(|verb| verb.visibility == Visibility::Public).map(|verb| verb.name.as_str()).collect();
-    if public.contains(&target.verb.as_str()) {
-        return Ok(());
-    }
-    // A verb that is not public is not told from one that does not exist: strangers learn nothing.
-    let near = nearest(target.verb.as_str(), public).map(|verb| format!("; did you mean `{verb}`?"));
-    let message = format!("no public verb `{target}`{}", near.unwrap_or_default());
-    Err(Failure::new(Code::NotFound, message).not_started(false))
 }
 
 fn refuse(message: String) -> Failure {

@@ -9,6 +9,7 @@ mod calls;
 mod changes;
 mod deployments;
 mod logs;
+mod public;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use ftl_core::Operator;
 use ftl_core::http::{ARTEFACT_DIFFS, ARTEFACTS, CALL, CHANGES, DEPLOYMENTS, HEALTH, LOGS, MODULES, SCHEMAS};
 
 pub(crate) use auth::Token;
+pub(crate) use public::Public;
 
 /// Largest document that is no call and no artefact, in bytes: a deployment of ten thousand files fits.
 const DOCUMENT_BYTES_MAX: usize = 8 << 20;
@@ -45,7 +47,7 @@ pub(crate) fn admin(operator: Shared, token: Token) -> Router {
     Router::new()
         .merge(artefacts)
         .merge(documents)
-        .merge(calls::routes(calls::Audience::Operators))
+        .merge(calls::routes().with_state(operator.clone()))
         .layer(from_fn_with_state(token, auth::check))
         .route(HEALTH, get(calls::health))
         .fallback(answer::no_such_path)
@@ -54,11 +56,11 @@ pub(crate) fn admin(operator: Shared, token: Token) -> Router {
 }
 
 /// Calls of public verbs, for anybody.
-pub(crate) fn ingress(operator: Shared) -> Router {
-    calls::routes(calls::Audience::Public)
+pub(crate) fn ingress(public: Public) -> Router {
+    calls::routes()
         .fallback(answer::no_such_path)
         .method_not_allowed_fallback(answer::no_such_method)
-        .with_state(operator)
+        .with_state(Arc::new(public))
 }
 
 /// The path of a call, for both listeners.

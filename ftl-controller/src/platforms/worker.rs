@@ -1,7 +1,9 @@
 //! The worker of one platform: carries out what it is asked, a bounded number at once, and tells the outcome.
 
+use std::collections::HashSet;
 use std::future::Future;
-use std::sync::Arc;
+use std::mem::{Discriminant, discriminant};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ftl_core::boot::Boot;
@@ -13,6 +15,7 @@ use ftl_core::runner::CRASH_TAIL_LINES;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
 use super::{PlatformEvent, Task};
@@ -46,23 +49,36 @@ impl Worker {
         &*self.access.platform
     }
 
-    pub(super) async fn run(self, mut tasks: mpsc::Receiver<Task>) {
+    /// Works until it is asked to finish; then what was begun is waited for, and nothing else is begun.
+    pub(super) async fn run(self, mut tasks: mpsc::Receiver<Task>, finish: CancellationToken) {
+        let under_way = UnderWay::default();
         let mut running = JoinSet::new();
-        while let Some(task) = tasks.recv().await {
+        while let Some(Some(task)) = finish.run_until_cancelled(tasks.recv()).await {
             while running.try_join_next().is_some() {}
-            let permits = if matches!(task, Task::Create(_)) { &self.creates } else { &self.others };
-            // A listing is never behind anything else: it is what tells that something is wrong.
-            let permit = match task {
-                Task::List(_) => None,
-                _ => permits.clone().acquire_owned().await.ok(),
-            };
+            // What is asked again while its answer is awaited is answered once.
+            let Some(entry) = under_way.enter(&task) else { continue };
             let worker = self.clone();
             running.spawn(async move {
-                let event = worker.carry_out(task).await;
-                drop(permit);
+                let Some(event) = worker.in_turn(task).await else { return };
+                drop(entry);
                 worker.mailbox.send(Message::Platform(event)).await;
             });
         }
+        self.creates.close();
+        self.others.close();
+        while running.join_next().await.is_some() {}
+    }
+
+    /// Carries out a task when it is its turn, unless the end comes first. A listing has no turn: it is what tells that
+    /// something is wrong.
+    async fn in_turn(&self, task: Task) -> Option<PlatformEvent> {
+        let turns = match task {
+            Task::Create(_) => &self.creates,
+            Task::List(_) => return Some(self.carry_out(task).await),
+            Task::Stop { .. } | Task::Tail { .. } | Task::Purge(_) => &self.others,
+        };
+        let _permit = turns.acquire().await.ok()?;
+        Some(self.carry_out(task).await)
     }
 
     async fn carry_out(&self, task: Task) -> PlatformEvent {
@@ -121,6 +137,33 @@ impl Worker {
                 answer => return answer,
             }
         }
+    }
+}
+
+/// What a platform was asked and has not answered.
+#[derive(Clone, Debug, Default)]
+struct UnderWay(Arc<Mutex<HashSet<About>>>);
+
+/// A kind of task, and its number.
+type About = (Discriminant<Task>, u64);
+
+/// Keeps the same from being asked twice, until it is dropped.
+struct Entry {
+    all: UnderWay,
+    about: About,
+}
+
+impl UnderWay {
+    fn enter(&self, task: &Task) -> Option<Entry> {
+        let about = (discriminant(task), task.number());
+        let entered = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(about);
+        entered.then(|| Entry { all: self.clone(), about })
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.about);
     }
 }
 

@@ -10,6 +10,7 @@ use ftl_core::name::{ChangeRequest, ModuleName};
 use serde::de::DeserializeOwned;
 use sqlx::{SqliteConnection, query_as, query_scalar};
 
+use super::KeptDoors;
 use super::error::Fault;
 use crate::desired::{Change, ChangeState, Desired, End, Ended, Kept, Reason, Request, Slot, Target, Want};
 use crate::time::Time;
@@ -216,6 +217,12 @@ pub(super) async fn addresses(connection: &mut SqliteConnection) -> Result<Vec<S
     let addresses: String =
         query_scalar("SELECT addresses FROM meta WHERE id = 1").fetch_one(connection).await?;
     json("address list", &addresses)
+}
+
+/// Where the Controller listened for Runners besides, by platform.
+pub(super) async fn doors(connection: &mut SqliteConnection) -> Result<KeptDoors, Fault> {
+    let doors: String = query_scalar("SELECT doors FROM meta WHERE id = 1").fetch_one(connection).await?;
+    json("list of doors", &doors)
 }
 
 fn want(deployment: &str, platform: &str, replicas: i64) -> Result<Want, Fault> {

@@ -11,13 +11,15 @@ mod error;
 mod load;
 mod write;
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ftl_core::deployment::DeploymentSpec;
 use ftl_core::key::{DeploymentId, Epoch};
-use ftl_core::name::ClusterId;
+use ftl_core::name::{ClusterId, PlatformName};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, Sqlite, SqliteConnection, SqlitePool};
 
@@ -37,6 +39,9 @@ pub struct Store {
     epoch: Epoch,
 }
 
+/// Addresses at which the Controller listens for the Runners of a platform, besides those at which it always does.
+pub type KeptDoors = BTreeMap<PlatformName, Vec<SocketAddr>>;
+
 /// An open store, with what it held.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -47,6 +52,8 @@ pub struct Opened {
     pub cluster: ClusterId,
     /// The addresses that Runners were told to dial; empty at the first start. See [`Store::keep_addresses`].
     pub addresses: Vec<String>,
+    /// Where the Controller listened for Runners besides. See [`Store::keep_doors`].
+    pub doors: KeptDoors,
     /// What was desired, in the new epoch.
     pub desired: Desired,
 }
@@ -92,10 +99,11 @@ impl Store {
         write::start(&mut transaction, startup).await?;
         let cluster = write::cluster(&mut transaction, cluster).await?;
         let addresses = load::addresses(&mut transaction).await?;
+        let doors = load::doors(&mut transaction).await?;
         let desired = load::desired(&mut transaction).await?;
         transaction.commit().await?;
         let store = Self { pool, file: Arc::from(file), epoch: desired.epoch };
-        Ok(Opened { store, cluster, addresses, desired })
+        Ok(Opened { store, cluster, addresses, doors, desired })
     }
 
     /// T1: see [`Desired::apply`].
@@ -167,6 +175,20 @@ impl Store {
     /// See [`StoreError`].
     pub async fn deployments(&self) -> Result<Vec<DeploymentId>, StoreError> {
         self.located(async { load::deployments(&mut *self.pool.acquire().await?).await }).await
+    }
+
+    /// Remembers where Runners of a platform come in, so that adopted ones do while their platform cannot be asked.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn keep_doors(&self, doors: &KeptDoors) -> Result<(), StoreError> {
+        self.located(async {
+            let mut transaction = self.begin().await?;
+            write::keep_doors(&mut transaction, doors).await?;
+            transaction.commit().await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Remembers the addresses that Runners are told to dial: those that were adopted dial them again.

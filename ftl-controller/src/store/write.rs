@@ -9,6 +9,7 @@ use ftl_core::platform::Exit;
 use serde::Serialize;
 use sqlx::{SqliteConnection, query, query_as, query_scalar};
 
+use super::KeptDoors;
 use super::error::{Fault, StoreError};
 use super::load::state_columns;
 use crate::desired::{
@@ -379,6 +380,13 @@ pub(super) async fn keep_addresses(
     addresses: &[String],
 ) -> Result<(), Fault> {
     let keep = query("UPDATE meta SET addresses = $1 WHERE id = 1").bind(json(addresses)?);
+    keep.execute(connection).await?;
+    Ok(())
+}
+
+/// Where the Controller listens for Runners besides, by platform.
+pub(super) async fn keep_doors(connection: &mut SqliteConnection, doors: &KeptDoors) -> Result<(), Fault> {
+    let keep = query("UPDATE meta SET doors = $1 WHERE id = 1").bind(json(doors)?);
     keep.execute(connection).await?;
     Ok(())
 }

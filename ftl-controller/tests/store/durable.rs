@@ -70,6 +70,7 @@ async fn a_newer_epoch_fences_the_older() {
     fenced(old.store.write(&Transaction::Add { target: target.clone(), at: NOW }).await.map(drop));
     fenced(old.store.create_deployment(&spec("m", 7), NOW).await.map(drop));
     fenced(old.store.keep_addresses(&["unix:/x".into()]).await);
+    fenced(old.store.keep_doors(&[("docker".parse().unwrap(), vec![])].into()).await);
     assert_eq!(new.store.load().await.unwrap(), new.desired, "and nothing was done");
     assert_eq!(new.store.write(&Transaction::Add { target, at: NOW }).await.unwrap(), Outcome::Done);
 }
@@ -124,6 +125,9 @@ async fn a_store_belongs_to_one_cluster_and_one_layout() {
     let again = open(&file).await;
     assert_eq!(again.cluster, first.cluster, "drawn once");
     assert_eq!(again.addresses, ["unix:/run/x"]);
+    let doors = [("docker".parse().unwrap(), vec!["172.30.0.1:8800".parse().unwrap()])].into();
+    again.store.keep_doors(&doors).await.unwrap();
+    assert_eq!(open(&file).await.doors, doors);
 
     let other = "other".parse().unwrap();
     let refused = Store::open(&file, Some(&other), &startup(&[])).await;

@@ -108,7 +108,7 @@ pub trait PlatformExt: Platform {
     /// Controller → Platform: **CreateRunner(language)**. Refuses what the description cannot do, creates, and when
     /// the answer was lost looks whether the instance is there.
     ///
-    /// Still unseen is not "not there": call again with the same key.
+    /// Still unseen is not "not there", and seen but not started is only half made: call again with the same key.
     ///
     /// # Errors
     /// Those of [`Platform::create_instance`].
@@ -134,8 +134,8 @@ pub trait PlatformExt: Platform {
         };
         let seen = self.observe(&spec.cluster).await?;
         match seen.into_iter().find(|status| status.instance.runner == spec.runner) {
-            Some(status) => Ok(Created::new(status.instance, true)),
-            None => Err(lost),
+            Some(status) if status.state != InstanceState::Pending => Ok(Created::new(status.instance, true)),
+            _ => Err(lost),
         }
     }
 

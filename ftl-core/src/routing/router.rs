@@ -155,6 +155,15 @@ impl<S: VerbService + Load + Clone> Router<S> {
         self.current.load().modules.get(module).map(|entry| entry.schema.clone())
     }
 
+    /// The schema of a module that serves. While no table has come, nobody knows what serves: that is waited for.
+    pub async fn await_schema(&self, module: &str, deadline: Instant) -> Option<Arc<Module>> {
+        let mut changed = self.changed.subscribe();
+        let known = changed.wait_for(|version| *version != TableVersion::NONE);
+        // Late or not: what is known now is the answer.
+        let _ = timeout_at(deadline, known).await;
+        self.schema(module)
+    }
+
     /// The schema of every module that serves, ordered by name.
     #[must_use]
     pub fn schemas(&self) -> Vec<Arc<Module>> {
@@ -494,7 +503,7 @@ mod tests {
     async fn a_replica_that_a_newer_table_names_again_is_tried_again() {
         let router = Arc::new(Router::new());
         let gone = Scripted::new(vec![Err(draining()), Ok("back")]);
-        publish(&router, 1, clock(false), &[gone.clone()]).unwrap();
+        publish(&router, 1, clock(false), std::slice::from_ref(&gone)).unwrap();
         let waiting = {
             let router = router.clone();
             tokio::spawn(async move { router.call(call("clock.now")).await })
@@ -516,7 +525,7 @@ mod tests {
         };
         tokio::time::sleep(Duration::from_secs(1)).await;
         let next = Scripted::new(vec![Ok("twice")]);
-        publish(&router, 2, clock(false), &[next.clone()]).unwrap();
+        publish(&router, 2, clock(false), std::slice::from_ref(&next)).unwrap();
         assert_eq!(failed(waiting.await.unwrap()).fate, Fate::MayHaveRun);
         assert_eq!(next.calls.load(Ordering::Relaxed), 0);
     }
@@ -549,12 +558,19 @@ mod tests {
             tokio::spawn(async move { router.call(call("clock.now")).await })
         };
         tokio::time::sleep(Duration::from_secs(1)).await;
+        let schema = {
+            let router = router.clone();
+            let deadline = Instant::now() + Duration::from_secs(5);
+            tokio::spawn(async move { router.await_schema("clock", deadline).await })
+        };
+        assert!(router.await_schema("clock", Instant::now()).await.is_none());
         assert!(
             matches!(router.route("ftl.deploy", None), Routed::Refused(_)),
             "but what can never be called"
         );
         publish(&router, 1, clock(false), &[Scripted::new(vec![Ok("late")])]).unwrap();
         assert!(waiting.await.unwrap().is_ok());
+        assert_eq!(schema.await.unwrap().unwrap().name.as_str(), "clock");
     }
 
     #[tokio::test]
