@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 
 /// How long a connection may take to be made: the Controller is near.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection that nobody uses is kept: shorter than a Controller keeps it.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 /// How long any answer but a stream may take; a long poll answers within 20 s.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Who says that nothing answered.
@@ -42,7 +44,11 @@ impl Client {
             return Err(invalid(format!("`{url}` is no address of a Controller: write http://HOST:PORT")));
         }
         // Never through a proxy: the Controller is on this machine.
-        let built = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_TIMEOUT).build();
+        let built = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_MAX)
+            .build();
         let http = built.map_err(|error| invalid(format!("no HTTP client could be made: {error}")))?;
         let base = url.trim_end_matches('/').to_owned();
         Ok(Self { http, base, token: Secret::new(token.as_bytes()) })

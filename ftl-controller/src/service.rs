@@ -5,7 +5,6 @@
 //! the HTTP API share the runtime that [`Service::run`] is called on.
 
 use std::collections::BTreeSet;
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,11 +16,10 @@ use arc_swap::ArcSwap;
 use ftl_core::Router;
 use ftl_core::platform::Capability;
 use ftl_wire::Listener;
-use futures_util::FutureExt;
-use futures_util::future::FusedFuture;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Token};
@@ -148,15 +146,11 @@ impl Service {
         let Self { handle, reconciler, inbox, admin, ingress, token, mut wire, _data } = self;
         let ending = handle.ending();
         let answered = CancellationToken::new();
-        let admin = serve(admin, api::admin(Arc::new(handle.clone()), token), answered.clone());
-        let ingress = async {
-            match ingress {
-                Some(ingress) => serve(ingress, api::ingress(handle.public()), answered.clone()).await,
-                None => Ok(()),
-            }
-        };
-        let apis = async { tokio::try_join!(admin, ingress) }.fuse();
-        tokio::pin!(apis);
+        let mut apis = JoinSet::new();
+        apis.spawn(api::serve(admin, api::admin(Arc::new(handle.clone()), token), answered.clone()));
+        if let Some(ingress) = ingress {
+            apis.spawn(api::serve(ingress, api::ingress(handle.public()), answered.clone()));
+        }
         let reconciling = reconciler.run(inbox, ending.clone());
         tokio::pin!(reconciling);
         let outcome = tokio::select! {
@@ -165,30 +159,14 @@ impl Service {
                 ending.cancel();
                 reconciling.await.and(Err(error))
             }
-            failed = &mut apis => {
-                ending.cancel();
-                let outcome = reconciling.await;
-                outcome.and(failed.map(|_| ()).map_err(|error| ServiceError::Internal(error.to_string())))
-            }
         };
         // What waits for news or follows logs ends with it, also when nobody asked for the end.
         ending.cancel();
         answered.cancel();
-        if !apis.is_terminated() {
-            let _ = tokio::time::timeout(ANSWERS_MAX, apis).await;
-        }
+        let _ = timeout(ANSWERS_MAX, async { while apis.join_next().await.is_some() {} }).await;
         wire.end();
         outcome
     }
-}
-
-fn serve(
-    listener: TcpListener,
-    api: axum::Router,
-    ending: CancellationToken,
-) -> impl Future<Output = io::Result<()>> {
-    use std::future::IntoFuture;
-    axum::serve(listener, api).with_graceful_shutdown(async move { ending.cancelled().await }).into_future()
 }
 
 fn startup(options: &Options, clock: &Clock) -> Startup {

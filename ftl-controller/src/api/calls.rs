@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use axum::routing::post;
@@ -15,11 +15,14 @@ use ftl_core::http::{IDEMPOTENCY_HEADER, REQUEST_HEADER, TIMEOUT_HEADER};
 use ftl_core::name::{ModuleName, RESERVED_MODULE, RequestId, VerbRef};
 use ftl_core::sequence::{Actor, Event};
 use ftl_core::{Body, Call, CallError, Code, Failure, Head, VerbService};
-use tokio::time::Instant;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout};
 
 use super::answer::{failure, reply, unread, verb_error};
 use super::{Shared, call_path};
 
+/// How long the body of a call may take to arrive.
+const BODY_MAX: Duration = Duration::from_secs(30);
 /// How long a ping of the Controller itself may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -40,9 +43,10 @@ pub(super) async fn health(State(operator): State<Shared>) -> Response {
 async fn call(
     State(verbs): State<Verbs>,
     Path((module, verb)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    asked: Request,
 ) -> Response {
+    let headers = asked.headers().clone();
+    let body = timeout(BODY_MAX, Bytes::from_request(asked, &())).await;
     let request = match request_id(&headers) {
         Ok(request) => request,
         Err(refused) => return failure(&refused),
@@ -57,10 +61,15 @@ async fn call(
     with_request(answered, &request)
 }
 
-async fn carry(verbs: &Verbs, head: Head, body: Result<Bytes, BytesRejection>) -> Response {
+async fn carry(verbs: &Verbs, head: Head, body: Result<Result<Bytes, BytesRejection>, Elapsed>) -> Response {
     let body = match body {
-        Ok(body) => body,
-        Err(rejection) => return failure(&unread(&rejection).of_call(&head.target, &head.request)),
+        Ok(Ok(body)) => body,
+        Ok(Err(rejection)) => return failure(&unread(&rejection).of_call(&head.target, &head.request)),
+        Err(_) => {
+            let message = format!("the body did not arrive within {BODY_MAX:?}");
+            let late = Failure::new(Code::DeadlineExceeded, message).not_started(false);
+            return failure(&late.of_call(&head.target, &head.request));
+        }
     };
     Event::new(Actor::Client, Actor::Controller, "Call", "reply", &head.target.to_string()).record();
     tracing::debug!(request = %head.request, verb = %head.target, "a call from outside");
@@ -88,7 +97,7 @@ fn head(module: &str, verb: &str, headers: &HeaderMap, request: RequestId) -> Re
     let wrong = |error: ftl_core::name::NameError| refuse(error.to_string());
     let module: ModuleName = module.parse().map_err(wrong)?;
     let target = VerbRef::new(module, verb.parse().map_err(wrong)?);
-    let mut head = Head::new(target, request, Instant::now() + timeout(headers)?);
+    let mut head = Head::new(target, request, Instant::now() + time_left(headers)?);
     if let Some(key) = headers.get(IDEMPOTENCY_HEADER) {
         let key = key.to_str().unwrap_or_default().parse();
         head.idempotency_key = Some(key.map_err(|error| refuse(format!("{IDEMPOTENCY_HEADER}: {error}")))?);
@@ -96,7 +105,7 @@ fn head(module: &str, verb: &str, headers: &HeaderMap, request: RequestId) -> Re
     Ok(head)
 }
 
-fn timeout(headers: &HeaderMap) -> Result<Duration, Failure> {
+fn time_left(headers: &HeaderMap) -> Result<Duration, Failure> {
     let Some(value) = headers.get(TIMEOUT_HEADER) else { return Ok(CALL_TIMEOUT_DEFAULT) };
     match value.to_str().ok().and_then(|text| text.parse().ok()) {
         Some(left) => Ok(Duration::from_millis(left).min(CALL_TIMEOUT_MAX)),

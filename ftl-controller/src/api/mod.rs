@@ -10,6 +10,7 @@ mod changes;
 mod deployments;
 mod logs;
 mod public;
+mod server;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use ftl_core::http::{ARTEFACT_DIFFS, ARTEFACTS, CALL, CHANGES, DEPLOYMENTS, HEAL
 
 pub(crate) use auth::Token;
 pub(crate) use public::Public;
+pub(crate) use server::serve;
 
 /// Largest document that is no call and no artefact, in bytes: a deployment of ten thousand files fits.
 const DOCUMENT_BYTES_MAX: usize = 8 << 20;

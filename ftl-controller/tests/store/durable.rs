@@ -117,6 +117,16 @@ async fn deployments_are_what_was_created() {
 }
 
 #[tokio::test]
+async fn the_doors_of_a_former_life_are_remembered() {
+    let (_directory, file) = directory();
+    let first = open(&file).await;
+    assert!(first.doors.is_empty());
+    let doors = [("docker".parse().unwrap(), vec!["172.30.0.1:8800".parse().unwrap()])].into();
+    first.store.keep_doors(&doors).await.unwrap();
+    assert_eq!(open(&file).await.doors, doors);
+}
+
+#[tokio::test]
 async fn a_store_belongs_to_one_cluster_and_one_layout() {
     let (_directory, file) = directory();
     let first = open(&file).await;
@@ -125,9 +135,6 @@ async fn a_store_belongs_to_one_cluster_and_one_layout() {
     let again = open(&file).await;
     assert_eq!(again.cluster, first.cluster, "drawn once");
     assert_eq!(again.addresses, ["unix:/run/x"]);
-    let doors = [("docker".parse().unwrap(), vec!["172.30.0.1:8800".parse().unwrap()])].into();
-    again.store.keep_doors(&doors).await.unwrap();
-    assert_eq!(open(&file).await.doors, doors);
 
     let other = "other".parse().unwrap();
     let refused = Store::open(&file, Some(&other), &startup(&[])).await;
