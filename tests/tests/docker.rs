@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by failing")]
 
+use std::collections::BTreeSet;
+
 use ftl_core::Operator;
 use ftl_core::controller::{ChangeState, Wanted};
 use tests::binary::root;
 use tests::changes::change;
 use tests::docker::Engine;
 use tests::project::{TICKER, workspace};
+use tests::proxy::Proxy;
 use tests::{Running, Sandbox, block_on};
 
 const HELLO: &str = "examples/hello";
@@ -19,8 +22,9 @@ fn modules_run_in_containers_and_leave_one_image() {
     let sandbox = Sandbox::new();
     // A file of this machine is none in a container: what runs there goes on without it.
     let log = sandbox.path("log.jsonl").to_str().unwrap().to_owned();
-    let sandbox = sandbox.with("FTL_LOG_FILE", log);
-    let cluster = "test-main-job";
+    let proxy = Proxy::start(&sandbox.path("engine.sock"));
+    let sandbox = sandbox.with("FTL_LOG_FILE", log).with("FTL_DOCKER_HOST", proxy.host());
+    let cluster = &Engine::cluster("main-job");
     let mut dev =
         sandbox.start(&["dev", HELLO, "--platform", "docker", "--cluster", cluster, "--format", "json"]);
     dev.wait_until_ready();
@@ -45,7 +49,15 @@ fn modules_run_in_containers_and_leave_one_image() {
     engine.assert_nothing_of(cluster);
     let left = engine.volumes();
     assert!(volumes.iter().all(|volume| !left.contains(volume)), "{volumes:?}");
-    assert_eq!(engine.runner_images().iter().filter(|tag| **tag == image).count(), 1);
+    // It stays, under the one name that was ever asked for, and was loaded at most once.
+    assert_eq!(engine.tags(&image), [image.as_str()]);
+    let requests = proxy.requests();
+    let images: BTreeSet<&str> = requests
+        .iter()
+        .filter_map(|request| request.strip_prefix("GET /images/")?.strip_suffix("/json"))
+        .collect();
+    assert_eq!(images, [image.as_str()].into());
+    assert!(requests.iter().filter(|request| request.starts_with("POST /images/load")).count() <= 1);
     sandbox.finish();
 }
 
@@ -72,15 +84,18 @@ fn is_hardened(engine: &Engine, id: &str) {
 fn nothing_travels_twice_and_a_module_moves_alone() {
     let Some(engine) = Engine::find("nothing_travels_twice_and_a_module_moves_alone") else { return };
     let sandbox = Sandbox::new();
-    let cluster = "test-moving";
+    let proxy = Proxy::start(&sandbox.path("engine.sock"));
+    let sandbox = sandbox.with("FTL_DOCKER_HOST", proxy.host());
+    let cluster = &Engine::cluster("moving");
     let mut dev =
         sandbox.start(&["dev", HELLO, "--platform", "docker", "--cluster", cluster, "--format", "json"]);
     dev.wait_until_ready();
-    let before = engine.containers(cluster);
+    let (before, asked) = (engine.containers(cluster), proxy.changes());
     let again =
         sandbox.run_at(&dev, &["deploy", HELLO, "--platform", "docker", "--format", "json"]).expect(0);
     assert_eq!(again.json()["uploaded_bytes"], 0);
     assert_eq!(engine.containers(cluster), before, "nothing was touched");
+    assert_eq!(proxy.changes(), asked, "the engine got nothing but questions");
 
     // One module local and one in a container call each other.
     place(&dev, "clock", "local");
@@ -153,7 +168,7 @@ fn limits_that_the_engine_would_refuse_are_refused_when_planned() {
     };
     let target = root().join("target/broken");
     let sandbox = Sandbox::new().with("CARGO_TARGET_DIR", target.to_str().unwrap());
-    let (folder, cluster) = (sandbox.path("limits"), "test-limits");
+    let (folder, cluster) = (sandbox.path("limits"), &Engine::cluster("limits"));
     workspace(&folder, &[("small", TICKER)]);
     let serve = sandbox.serve_with("data", &["--cluster", cluster]);
     let deploy = |limit: &str| {
