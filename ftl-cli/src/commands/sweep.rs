@@ -37,6 +37,7 @@ pub(super) async fn run(args: SweepArgs, output: Output) -> Result<Exit, CliErro
         &json!({
             "clusters": sorted.swept.iter().map(json_of).collect::<Vec<_>>(),
             "unknown": sorted.unknown.iter().map(json_of).collect::<Vec<_>>(),
+            "alive": sorted.alive,
             "images": outcome.images,
             "removed": outcome.removed,
             "left": outcome.left,
