@@ -9,8 +9,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, StartContainerOptions,
-    WaitContainerOptionsBuilder,
+    ListContainersOptionsBuilder, StartContainerOptions, WaitContainerOptionsBuilder,
 };
 use ftl_core::platform::{ErrorKind, Health, PlatformError};
 use futures_util::StreamExt;
@@ -55,7 +54,7 @@ impl Backend {
                         .with_source(error)
                 },
             )?;
-        let image = self.images.ensure(&self.engine, &program).await?;
+        let image = self.images.tag(&program).await?;
         let body = ContainerCreateBody {
             image: Some(image),
             cmd: Some(vec![QUESTION.to_owned()]),
@@ -69,12 +68,7 @@ impl Backend {
             ..ContainerCreateBody::default()
         };
         self.remove_old_canaries().await?;
-        let options = CreateContainerOptionsBuilder::new().name(&name()).build();
-        let create = |client: Docker| {
-            let (options, body) = (Some(options.clone()), body.clone());
-            async move { client.create_container(options, body).await }
-        };
-        let id = self.engine.change("create a canary", create).await?.id;
+        let id = self.make_or_load(&name(), &program, &body).await?;
         let ran = self.run(&id).await;
         // In any case: it is nobody's instance, and nobody else removes it.
         discard(&self.engine, &id).await?;

@@ -57,11 +57,20 @@ fn host_name(spec: &InstanceSpec) -> String {
     format!("{module}-{runner}")
 }
 
+/// What an instance shares with the others of its cluster.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shared<'a> {
+    pub(crate) image: &'a str,
+    /// The id of the cluster's network.
+    pub(crate) network: &'a str,
+    pub(crate) owner: Option<&'a str>,
+}
+
 /// What the engine is asked to create.
 pub(crate) fn body(
     spec: &InstanceSpec,
     args: &[String],
-    (image, network): (&str, &str),
+    shared: Shared<'_>,
     options: &Options,
 ) -> ContainerCreateBody {
     ContainerCreateBody {
@@ -69,13 +78,13 @@ pub(crate) fn body(
         user: Some(format!("{USER}:{USER}")),
         env: Some(environment(spec, std::env::var(ZONE_VARIABLE).ok())),
         cmd: Some(args.to_vec()),
-        image: Some(image.to_owned()),
+        image: Some(shared.image.to_owned()),
         working_dir: Some(DIRECTORY.to_owned()),
-        labels: Some(marks::of_instance(spec)),
+        labels: Some(marks::of_instance(spec, shared.owner)),
         host_config: Some(HostConfig {
-            network_mode: Some(network.to_owned()),
+            network_mode: Some(shared.network.to_owned()),
             extra_hosts: Some(vec![format!("{HOST_GATEWAY}:host-gateway")]),
-            mounts: Some(vec![volume(spec)]),
+            mounts: Some(vec![volume(spec, shared.owner)]),
             ..limited(spec, options)
         }),
         ..ContainerCreateBody::default()
@@ -123,12 +132,12 @@ fn limited(spec: &InstanceSpec, options: &Options) -> HostConfig {
 }
 
 /// A volume without a name, so that it goes with its container. What is on it counts as no memory.
-fn volume(spec: &InstanceSpec) -> Mount {
+fn volume(spec: &InstanceSpec, owner: Option<&str>) -> Mount {
     Mount {
         target: Some(DIRECTORY.to_owned()),
         typ: Some(MountType::VOLUME),
         volume_options: Some(MountVolumeOptions {
-            labels: Some(marks::of_cluster(&spec.cluster)),
+            labels: Some(marks::of_owned(&spec.cluster, owner)),
             ..MountVolumeOptions::default()
         }),
         ..Mount::default()
@@ -176,6 +185,9 @@ mod tests {
         InstanceSpec::new(cluster, RunnerKey(41), language, Epoch(7), Vec::new(), Secret::new(*b"hidden"))
     }
 
+    const SHARED: Shared<'_> =
+        Shared { image: "ftl-runner:1", network: "network-id", owner: Some("here:/data") };
+
     fn options() -> Options {
         Options::new("docker".parse().unwrap(), "x86_64-unknown-linux-gnu".parse().unwrap())
     }
@@ -195,8 +207,7 @@ mod tests {
     #[test]
     fn a_container_may_do_nothing_that_it_need_not() {
         let mut spec = spec();
-        let body =
-            |spec: &InstanceSpec| body(spec, &["runner".into()], ("ftl-runner:1", "network-id"), &options());
+        let body = |spec: &InstanceSpec| body(spec, &["runner".into()], SHARED, &options());
         let plain = body(&spec);
         let host = plain.host_config.clone().unwrap();
         assert_eq!((plain.user.as_deref(), plain.cmd), (Some("65532:65532"), Some(vec!["runner".into()])));
@@ -214,9 +225,17 @@ mod tests {
     }
 
     #[test]
+    fn a_container_and_its_volume_say_whose_they_are() {
+        let body = body(&spec(), &[], SHARED, &options());
+        assert_eq!(marks::owner(&body.labels.unwrap()), SHARED.owner);
+        let volume = body.host_config.unwrap().mounts.unwrap().remove(0).volume_options.unwrap();
+        assert_eq!(marks::owner(&volume.labels.unwrap()), SHARED.owner);
+    }
+
+    #[test]
     fn the_boot_document_is_only_in_its_file() {
         let spec = spec();
-        let body = body(&spec, &[], ("i", "n"), &options());
+        let body = body(&spec, &[], SHARED, &options());
         let shown = serde_json::to_string(&body).unwrap();
         assert!(!shown.contains("hidden") && shown.contains("FTL_BOOT=/var/lib/ftl/boot.json"), "{shown}");
         let bytes = boot_archive(&spec.boot).unwrap();

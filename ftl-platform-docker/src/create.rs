@@ -9,7 +9,7 @@ use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptions, RemoveContainerOptionsBuilder,
     StartContainerOptions, UploadToContainerOptionsBuilder,
 };
-use ftl_core::name::NetworkName;
+use ftl_core::name::{ClusterId, NetworkName};
 use ftl_core::platform::{Created, ErrorKind, InstanceRef, InstanceSpec, InstanceState, PlatformError};
 use ftl_core::sequence::{Actor, Event};
 use tokio::time::{Instant, sleep};
@@ -21,7 +21,7 @@ use crate::container;
 use crate::error::{Doing, is_unanswered};
 use crate::image::DIRECTORY;
 use crate::instances::{self, SETTLE_LOOK, SETTLE_TIME, unsettled};
-use crate::marks::Marks;
+use crate::marks::{self, Marks};
 use crate::network;
 
 /// How long a half-made instance is left to whoever is making it; it takes about 0.4 s.
@@ -60,8 +60,10 @@ impl Backend {
         let image = self.images.tag(program).await?;
         let network = network::find(&self.engine, &spec.cluster).await?.ok_or_else(|| no_network(spec))?;
         let joined = network::existing(&self.engine, &spec.needs.networks).await?;
-        let body = container::body(spec, args, (&image, &network.id), &self.options);
-        match self.make_or_load(spec, program, &body).await {
+        let owner = self.owner(&spec.cluster).await?;
+        let shared = container::Shared { image: &image, network: &network.id, owner: owner.as_deref() };
+        let body = container::body(spec, args, shared, &self.options);
+        match self.make_or_load(&container::name(spec), program, &body).await {
             Ok(id) => {
                 Event::new(Actor::Platform, Actor::Runner, "CreateInstance", "ack", &spec.about()).record();
                 self.finish(spec, &id, &joined).await?;
@@ -77,17 +79,25 @@ impl Backend {
         }
     }
 
-    async fn make_or_load(
+    /// Who asked for a cluster, as its network says.
+    async fn owner(&self, cluster: &ClusterId) -> Result<Option<String>, PlatformError> {
+        let networks = network::list_ours(&self.engine, &marks::all_of(cluster)).await?;
+        let labels = networks.into_iter().filter_map(|network| network.labels);
+        Ok(labels.filter_map(|labels| marks::owner(&labels).map(str::to_owned)).next())
+    }
+
+    /// Creates a container of this name from the image of a program.
+    pub(crate) async fn make_or_load(
         &self,
-        spec: &InstanceSpec,
+        name: &str,
         program: &Path,
         body: &ContainerCreateBody,
     ) -> Result<String, PlatformError> {
-        match make(&self.engine, spec, body).await {
+        match make(&self.engine, name, body).await {
             // The image is not there: somebody removed those that no container used.
             Err(error) if error.kind == ErrorKind::Missing => {
                 self.images.ensure(&self.engine, program).await?;
-                make(&self.engine, spec, body).await
+                make(&self.engine, name, body).await
             }
             made => made,
         }
@@ -199,13 +209,8 @@ fn created(spec: &InstanceSpec, id: &str, existed: bool) -> Created {
     Created::new(InstanceRef::new(spec.cluster.clone(), spec.runner, id), existed)
 }
 
-async fn make(
-    engine: &Engine,
-    spec: &InstanceSpec,
-    body: &ContainerCreateBody,
-) -> Result<String, PlatformError> {
-    let name = container::name(spec);
-    let options = CreateContainerOptionsBuilder::new().name(&name).build();
+async fn make(engine: &Engine, name: &str, body: &ContainerCreateBody) -> Result<String, PlatformError> {
+    let options = CreateContainerOptionsBuilder::new().name(name).build();
     let create = |client: Docker| {
         let (options, body) = (Some(options.clone()), body.clone());
         async move { client.create_container(options, body).await }
@@ -263,7 +268,7 @@ mod tests {
         let (cluster, language) = ("c".parse().unwrap(), "rust".parse().unwrap());
         let mut spec =
             InstanceSpec::new(cluster, RunnerKey(1), language, Epoch(5), Vec::new(), Secret::new(*b"x"));
-        let marks = Marks::of(&crate::marks::of_instance(&spec)).unwrap();
+        let marks = Marks::of(&marks::of_instance(&spec, None)).unwrap();
         let same = |spec: &InstanceSpec, marks: &Marks| spec.check_again(marks.generation, marks.digest);
         assert!(same(&spec, &marks).is_ok());
         spec.boot = Secret::new(*b"other");

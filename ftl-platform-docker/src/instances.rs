@@ -40,6 +40,8 @@ pub(crate) struct Container {
     /// For people.
     pub(crate) name: String,
     pub(crate) marks: Marks,
+    /// Who asked for it, if it says so.
+    pub(crate) owner: Option<String>,
     /// Whether its program was running when it was listed.
     pub(crate) running: bool,
 }
@@ -47,10 +49,12 @@ pub(crate) struct Container {
 impl Container {
     /// Reads what a list says; `None` when it is no instance of ours.
     fn of(summary: ContainerSummary) -> Option<Self> {
-        let marks = Marks::of(&summary.labels?)?;
+        let labels = summary.labels?;
+        let marks = Marks::of(&labels)?;
+        let owner = marks::owner(&labels).map(str::to_owned);
         let name = summary.names.unwrap_or_default().into_iter().next().unwrap_or_default();
         let running = matches!(summary.state, Some(Summary::RUNNING | Summary::PAUSED | Summary::RESTARTING));
-        Some(Self { id: summary.id?, name: plain(&name).to_owned(), marks, running })
+        Some(Self { id: summary.id?, name: plain(&name).to_owned(), marks, owner, running })
     }
 
     pub(crate) fn instance(&self) -> InstanceRef {

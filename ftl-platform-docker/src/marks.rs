@@ -16,7 +16,7 @@ pub(crate) const US: &str = "ftl";
 pub(crate) const IMAGE_HASH: &str = "ftl.image.hash";
 /// Whose it is.
 pub(crate) const CLUSTER: &str = "ftl.cluster";
-/// For people: who asked for a network, as `HOST:DATA DIRECTORY`.
+/// For people: who asked for it, as `HOST:DATA DIRECTORY`; on all that a cluster has, because any of it may go first.
 pub(crate) const OWNER: &str = "ftl.owner";
 /// On the container of a canary.
 pub(crate) const CANARY: &str = "ftl.canary";
@@ -57,11 +57,11 @@ impl Marks {
 }
 
 /// The labels of an instance's container.
-pub(crate) fn of_instance(spec: &InstanceSpec) -> Labels {
+pub(crate) fn of_instance(spec: &InstanceSpec, owner: Option<&str>) -> Labels {
     let mut labels: Labels =
         spec.labels.iter().map(|(name, value)| (format!("{PREFIX}{name}"), value.clone())).collect();
     // After those of the specification, which can name nothing that is ours.
-    labels.extend(of_cluster(&spec.cluster));
+    labels.extend(of_owned(&spec.cluster, owner));
     labels.extend([
         (RUNNER.to_owned(), spec.runner.to_string()),
         (GENERATION.to_owned(), spec.generation.to_string()),
@@ -75,6 +75,18 @@ pub(crate) fn of_instance(spec: &InstanceSpec) -> Labels {
 /// The labels of what the instances of a cluster share.
 pub(crate) fn of_cluster(cluster: &ClusterId) -> Labels {
     Labels::from([(MANAGED_BY.to_owned(), US.to_owned()), (CLUSTER.to_owned(), cluster.to_string())])
+}
+
+/// The same, with who asked for it, as far as that is known.
+pub(crate) fn of_owned(cluster: &ClusterId, owner: Option<&str>) -> Labels {
+    let mut labels = of_cluster(cluster);
+    labels.extend(owner.map(|owner| (OWNER.to_owned(), owner.to_owned())));
+    labels
+}
+
+/// Who asked for something of ours, if it says so.
+pub(crate) fn owner(labels: &Labels) -> Option<&str> {
+    labels.get(OWNER).map(String::as_str).filter(|owner| !owner.is_empty())
 }
 
 /// Whether something of ours belongs to this cluster.
@@ -129,8 +141,10 @@ mod tests {
     #[test]
     fn an_instance_is_found_again_by_its_labels() {
         let spec = spec();
-        let labels = of_instance(&spec);
+        let labels = of_instance(&spec, Some("here:/data"));
         assert_eq!(labels["ftl.module"], "greeter");
+        assert_eq!(owner(&labels), Some("here:/data"));
+        assert_eq!(owner(&of_instance(&spec, None)), None);
         let marks = Marks::of(&labels).unwrap();
         assert_eq!(
             (marks.cluster, marks.runner, marks.generation),
@@ -145,12 +159,12 @@ mod tests {
         let mut spec = spec();
         spec.labels.insert("runner".into(), "1".into());
         spec.labels.insert("cluster".into(), "other".into());
-        assert_eq!(Marks::of(&of_instance(&spec)).unwrap().runner, RunnerKey(41));
+        assert_eq!(Marks::of(&of_instance(&spec, None)).unwrap().runner, RunnerKey(41));
     }
 
     #[test]
     fn what_is_not_ours_has_no_marks() {
-        let ours = of_instance(&spec());
+        let ours = of_instance(&spec(), None);
         for label in [MANAGED_BY, CLUSTER, RUNNER, GENERATION, DIGEST] {
             let mut labels = ours.clone();
             labels.remove(label);

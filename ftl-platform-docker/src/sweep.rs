@@ -1,6 +1,6 @@
 //! What clusters left behind on an engine, found by label alone, and its removal.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bollard::Docker;
 use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptions};
@@ -24,8 +24,8 @@ const REMOVALS_PARALLEL: usize = 4;
 pub struct Leftover {
     /// The cluster.
     pub cluster: ClusterId,
-    /// Who asked for it, as `HOST:DATA DIRECTORY`, if its network is still there to say so.
-    pub owner: Option<String>,
+    /// Who asked for it, as `HOST:DATA DIRECTORY`: all that what is there says, usually the same.
+    pub owners: BTreeSet<String>,
     /// Names of containers.
     pub containers: Vec<String>,
     /// Names of networks.
@@ -36,7 +36,8 @@ pub struct Leftover {
 
 impl Leftover {
     fn of(cluster: ClusterId) -> Self {
-        Self { cluster, owner: None, containers: Vec::new(), networks: Vec::new(), volumes: Vec::new() }
+        let (containers, networks, volumes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { cluster, owners: BTreeSet::new(), containers, networks, volumes }
     }
 }
 
@@ -45,18 +46,22 @@ impl Backend {
     pub(crate) async fn leftovers(&self) -> Result<Vec<Leftover>, PlatformError> {
         let mut found: BTreeMap<ClusterId, Leftover> = BTreeMap::new();
         for container in instances::list(&self.engine, &marks::all()).await? {
-            entry(&mut found, container.marks.cluster).containers.push(container.name);
+            let left = entry(&mut found, container.marks.cluster);
+            left.containers.push(container.name);
+            left.owners.extend(container.owner);
         }
         for network in network::list_ours(&self.engine, &marks::all()).await? {
             let labels = network.labels.unwrap_or_default();
             let (Some(cluster), Some(name)) = (cluster(&labels), network.name) else { continue };
             let left = entry(&mut found, cluster);
             left.networks.push(name);
-            left.owner = labels.get(marks::OWNER).filter(|owner| !owner.is_empty()).cloned();
+            left.owners.extend(marks::owner(&labels).map(str::to_owned));
         }
         for (volume, labels) in self.volumes(&marks::all()).await? {
             if let Some(cluster) = cluster(&labels) {
-                entry(&mut found, cluster).volumes.push(volume);
+                let left = entry(&mut found, cluster);
+                left.volumes.push(volume);
+                left.owners.extend(marks::owner(&labels).map(str::to_owned));
             }
         }
         Ok(found.into_values().collect())

@@ -32,6 +32,13 @@ fn wanted(serve: &Running, replicas: u16) -> Wanted {
     Wanted { deployment: counter.deployment, platform: counter.platform, replicas }
 }
 
+/// Asks for so many, and does not wait for them.
+fn ask(serve: &Running, request: &str, replicas: u16) {
+    let request = request.to_lowercase().parse().unwrap();
+    let asked = ChangeSpec::new(request, vec![wanted(serve, replicas)]);
+    let _ = block_on(async { serve.client().apply(asked).await }).unwrap();
+}
+
 fn scale(serve: &Running, replicas: u16) {
     let wanted = wanted(serve, replicas);
     let status = block_on(async { change(&serve.client(), &format!("to-{replicas}"), wanted).await });
@@ -50,7 +57,7 @@ fn running(engine: &Engine, cluster: &str) -> Vec<Container> {
 fn a_controller_that_is_killed_finds_its_containers_again() {
     let Some(engine) = Engine::find("a_controller_that_is_killed_finds_its_containers_again") else { return };
     let sandbox = Sandbox::new();
-    let cluster = "test-adoption";
+    let cluster = &Engine::cluster("adoption");
     let serve = counting(&sandbox, cluster);
     scale(&serve, CONTAINERS);
     let before = running(&engine, cluster);
@@ -83,29 +90,40 @@ fn a_controller_that_is_killed_finds_its_containers_again() {
     engine.assert_nothing_of(cluster);
 }
 
+/// Creates that reach the engine when nobody wants them any more.
+fn late_creates_are_not_left(sandbox: &Sandbox, serve: &Running, proxy: &Proxy) {
+    let outage = proxy.set(Mode::Late);
+    ask(serve, "late", 5);
+    wait_until("creates are on their way", || proxy.late() >= 2);
+    ask(serve, "and-back", 3);
+    wait_until("they are not wanted", || counter(sandbox, serve)["desired"] == 3);
+    drop(outage);
+    let answers = proxy.deliver();
+    assert!(answers.contains(&201), "a container was made: {answers:?}");
+}
+
 #[test]
 fn calls_go_on_while_the_engine_is_frozen_or_away() {
     let Some(engine) = Engine::find("calls_go_on_while_the_engine_is_frozen_or_away") else { return };
     let folder = tempfile::tempdir().unwrap();
     let proxy = Proxy::start(&folder.path().join("engine.sock"));
     let sandbox = Sandbox::new().with("FTL_DOCKER_HOST", proxy.host());
-    let cluster = "test-outage";
+    let cluster = &Engine::cluster("outage");
     let serve = counting(&sandbox, cluster);
     let sink = Sink::start(engine.gateway(cluster), &sandbox.path("noted"));
     let tally = under_load(&serve, Path::new(&sink.address()), 50, || {
         for (mode, replicas) in [(Mode::Frozen, 2), (Mode::Cut, 3)] {
-            proxy.set(mode);
+            let outage = proxy.set(mode);
             wait_until("it is said that the engine does not work", || {
                 counter(&sandbox, &serve)["platform_trouble"].is_object()
             });
             // Asked for while nothing can be done; what was under way then may happen late.
-            let request = format!("while-{mode:?}-{replicas}").to_lowercase().parse().unwrap();
-            let asked = ChangeSpec::new(request, vec![wanted(&serve, replicas)]);
-            let _ = block_on(async { serve.client().apply(asked).await }).unwrap();
-            proxy.set(Mode::Open);
+            ask(&serve, &format!("while-{mode:?}"), replicas);
+            drop(outage);
             wait_until("it is done", || counter(&sandbox, &serve)["ready"] == replicas);
             wait_until("it is well again", || counter(&sandbox, &serve)["platform_trouble"].is_null());
         }
+        late_creates_are_not_left(&sandbox, &serve, &proxy);
     });
     assert!(tally.may_have_run.is_empty() && tally.not_started.is_empty(), "{tally:?}");
     tally.assert_nothing_lost_or_doubled(sink.file());

@@ -1,7 +1,9 @@
 //! `ftl platform sweep docker`: what dead clusters left on the engine, and the runner's images that nothing uses.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use ftl_core::name::ClusterId;
 use ftl_core::platform::{PlatformError, Released};
 use ftl_platform_docker::{Docker, Leftover};
 use serde_json::{Value, json};
@@ -20,34 +22,64 @@ pub(super) async fn run(args: SweepArgs, output: Output) -> Result<Exit, CliErro
     }
     let docker = serving::docker()?;
     let found = docker.leftovers().await.map_err(engine)?;
-    let wanted = |leftover: &&Leftover| match &args.cluster {
-        Some(cluster) => leftover.cluster == *cluster,
-        None => life(leftover.owner.as_deref(), &serving::host_name(), can_return) == Life::Dead,
+    let sorted = Sorted::of(found, args.cluster.as_ref());
+    // Images belong to no cluster: whoever names one asks for nothing else.
+    let images_too = args.cluster.is_none();
+    let outcome = match args.yes {
+        true => remove(&docker, &sorted.swept, images_too).await?,
+        false if images_too => {
+            Outcome { images: docker.unused_images().await.map_err(engine)?, ..Outcome::default() }
+        }
+        false => Outcome::default(),
     };
-    let swept: Vec<&Leftover> = found.iter().filter(wanted).collect();
-    let kept = found.len() - swept.len();
-    let outcome = if args.yes {
-        remove(&docker, &swept).await?
-    } else {
-        Outcome { images: docker.unused_images().await.map_err(engine)?, ..Outcome::default() }
-    };
-    let clusters: Vec<Value> = swept.iter().map(|leftover| json_of(leftover)).collect();
     output.result(
-        &text(&swept, &outcome, args.yes),
+        &text(&sorted, &outcome, args.yes),
         &json!({
-            "clusters": clusters,
+            "clusters": sorted.swept.iter().map(json_of).collect::<Vec<_>>(),
+            "unknown": sorted.unknown.iter().map(json_of).collect::<Vec<_>>(),
+            "alive": sorted.alive,
             "images": outcome.images,
             "removed": outcome.removed,
             "left": outcome.left,
             "done": args.yes,
         }),
     )?;
-    if kept > 0 && args.cluster.is_none() {
+    if sorted.alive > 0 {
         output.note(&format!(
-            "{kept} clusters are left alone: their Controllers live or can be started again, or are not of this machine (`--cluster NAME` sweeps one)"
+            "{} clusters are left alone: their Controllers live or can be started again (`--cluster NAME` sweeps one)",
+            sorted.alive
         ));
     }
     Ok(if outcome.left.is_empty() { Exit::Ok } else { Exit::Failed })
+}
+
+/// What was found, by what becomes of it.
+#[derive(Debug, Default)]
+struct Sorted {
+    swept: Vec<Leftover>,
+    /// Shown, and left alone.
+    unknown: Vec<Leftover>,
+    /// How many are not even shown.
+    alive: usize,
+}
+
+impl Sorted {
+    fn of(found: Vec<Leftover>, only: Option<&ClusterId>) -> Self {
+        let host = serving::host_name();
+        let mut sorted = Self::default();
+        for leftover in found {
+            match only {
+                Some(only) if leftover.cluster == *only => sorted.swept.push(leftover),
+                Some(_) => {}
+                None => match life(&leftover.owners, &host, can_return) {
+                    Life::Dead => sorted.swept.push(leftover),
+                    Life::Unknown => sorted.unknown.push(leftover),
+                    Life::Alive => sorted.alive += 1,
+                },
+            }
+        }
+        sorted
+    }
 }
 
 /// What was done.
@@ -58,7 +90,7 @@ struct Outcome {
     left: Vec<String>,
 }
 
-async fn remove(docker: &Docker, leftovers: &[&Leftover]) -> Result<Outcome, CliError> {
+async fn remove(docker: &Docker, leftovers: &[Leftover], images_too: bool) -> Result<Outcome, CliError> {
     let mut outcome = Outcome::default();
     for leftover in leftovers {
         let Released { removed, left, .. } = docker.sweep(&leftover.cluster).await.map_err(engine)?;
@@ -66,25 +98,29 @@ async fn remove(docker: &Docker, leftovers: &[&Leftover]) -> Result<Outcome, Cli
         outcome.left.extend(left);
     }
     // Last: what was removed before used them.
-    outcome.images = docker.remove_unused_images().await.map_err(engine)?;
+    if images_too {
+        outcome.images = docker.remove_unused_images().await.map_err(engine)?;
+    }
     Ok(outcome)
 }
 
-/// Whether the Controller of a cluster lives or may come back, by what its network says of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether the Controller of a cluster lives or may come back, by what its remains say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Life {
-    Alive,
     Dead,
     /// It is of another machine, or nothing says whose it is.
     Unknown,
+    Alive,
 }
 
-fn life(owner: Option<&str>, host: &str, can_return: impl Fn(&Path) -> bool) -> Life {
-    match owner.and_then(|owner| owner.split_once(':')) {
+fn life(owners: &BTreeSet<String>, host: &str, can_return: impl Fn(&Path) -> bool) -> Life {
+    let lives = owners.iter().map(|owner| match owner.split_once(':') {
         Some((of, data)) if of == host && can_return(Path::new(data)) => Life::Alive,
         Some((of, _)) if of == host => Life::Dead,
         _ => Life::Unknown,
-    }
+    });
+    // The best that is said of it: what is removed does not come back.
+    lives.max().unwrap_or(Life::Unknown)
 }
 
 /// Whether a Controller works over this data directory, or can be started again over it and adopt what runs. That of a
@@ -106,37 +142,41 @@ fn engine(error: PlatformError) -> CliError {
 fn json_of(leftover: &Leftover) -> Value {
     json!({
         "cluster": leftover.cluster,
-        "owner": leftover.owner,
+        "owners": leftover.owners,
         "containers": leftover.containers,
         "networks": leftover.networks,
         "volumes": leftover.volumes,
     })
 }
 
-fn text(swept: &[&Leftover], outcome: &Outcome, done: bool) -> String {
+fn text(sorted: &Sorted, outcome: &Outcome, done: bool) -> String {
     let mut lines = Vec::new();
     if done {
         lines.extend(outcome.removed.iter().map(|what| format!("removed {what}")));
         lines.extend(outcome.images.iter().map(|image| format!("removed image {image}")));
         lines.extend(outcome.left.iter().map(|what| format!("NOT removed {what}")));
     } else {
-        for leftover in swept {
-            let owner = leftover.owner.as_deref().unwrap_or("nobody that is known");
-            lines.push(format!("cluster {} of {owner}", leftover.cluster));
-            lines.extend(leftover.containers.iter().map(|name| format!("  container {name}")));
-            lines.extend(leftover.networks.iter().map(|name| format!("  network {name}")));
-            lines.extend(leftover.volumes.iter().map(|name| format!("  volume {name}")));
-        }
+        lines.extend(sorted.swept.iter().flat_map(lines_of));
         lines.extend(outcome.images.iter().map(|image| format!("unused image {image}")));
-    }
-    match lines.is_empty() {
-        true => "nothing is left".to_owned(),
-        false if done => lines.join("\n"),
-        false => {
+        if !lines.is_empty() {
             lines.push("--yes removes all this".to_owned());
-            lines.join("\n")
         }
     }
+    for leftover in &sorted.unknown {
+        lines.extend(lines_of(leftover));
+        lines.push(format!("  it may be alive; `--cluster {}` sweeps it all the same", leftover.cluster));
+    }
+    if lines.is_empty() { "nothing is left".to_owned() } else { lines.join("\n") }
+}
+
+fn lines_of(leftover: &Leftover) -> Vec<String> {
+    let owners = leftover.owners.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let owners = if owners.is_empty() { "nobody that is known" } else { &owners };
+    let mut lines = vec![format!("cluster {} of {owners}", leftover.cluster)];
+    lines.extend(leftover.containers.iter().map(|name| format!("  container {name}")));
+    lines.extend(leftover.networks.iter().map(|name| format!("  network {name}")));
+    lines.extend(leftover.volumes.iter().map(|name| format!("  volume {name}")));
+    lines
 }
 
 #[cfg(test)]
@@ -145,11 +185,16 @@ mod tests {
 
     #[test]
     fn only_what_is_certainly_dead_is_dead() {
-        let lives = |path: &Path| path == Path::new("/data/live");
-        assert_eq!(life(Some("here:/data/live"), "here", lives), Life::Alive);
-        assert_eq!(life(Some("here:/data/dead"), "here", lives), Life::Dead);
-        assert_eq!(life(Some("there:/data/dead"), "here", lives), Life::Unknown);
-        assert_eq!(life(Some("nonsense"), "here", lives), Life::Unknown);
-        assert_eq!(life(None, "here", lives), Life::Unknown);
+        let life = |owners: &[&str]| {
+            let owners = owners.iter().map(|owner| (*owner).to_owned()).collect();
+            super::life(&owners, "here", |path| path == Path::new("/data/live"))
+        };
+        assert_eq!(life(&["here:/data/live"]), Life::Alive);
+        assert_eq!(life(&["here:/data/dead"]), Life::Dead);
+        assert_eq!(life(&["there:/data/dead"]), Life::Unknown);
+        assert_eq!(life(&["nonsense"]), Life::Unknown);
+        assert_eq!(life(&[]), Life::Unknown);
+        assert_eq!(life(&["here:/data/dead", "here:/data/live"]), Life::Alive, "it was moved");
+        assert_eq!(life(&["here:/data/dead", "there:/data/dead"]), Life::Unknown);
     }
 }

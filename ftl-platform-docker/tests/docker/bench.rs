@@ -1,7 +1,7 @@
 //! A cluster of its own for each test, of which nothing is left afterwards.
 
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,17 +11,19 @@ use ftl_core::key::{Epoch, RunnerKey};
 use ftl_core::name::ClusterId;
 use ftl_core::platform::{
     ClusterAccess, ClusterSpec, Exit, Health, InstanceRef, InstanceSpec, InstanceState, InstanceStatus,
-    Platform, PlatformExt, Probe, ProgramSource,
+    Platform, PlatformExt, Probe, ProgramSource, RemoveOptions,
 };
 use ftl_platform_docker::{Docker, Options};
 use futures_util::FutureExt;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, RwLock};
 use tokio::time::{Instant, sleep};
 
 /// How long anything may take on a busy machine.
 pub(crate) const WAIT: Duration = Duration::from_secs(60);
 /// What must be seen nowhere.
 pub(crate) const SECRET: &str = "the-very-secret-boot-document";
+/// Who asks for the clusters; on no machine of this name is anything swept for being dead.
+pub(crate) const OWNER: &str = "here:/tmp/nowhere";
 /// Asks for a failure where there is no engine.
 const REQUIRED: &str = "FTL_REQUIRE_DOCKER";
 
@@ -41,22 +43,32 @@ pub(crate) async fn bench(test: impl AsyncFnOnce(&Bench)) {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     // Images that were there before: they are none of ours.
     static BEFORE: OnceCell<Vec<String>> = OnceCell::const_new();
+    static TESTING: RwLock<()> = RwLock::const_new(());
     let docker = Docker::new(options());
     if let Health::Down { why } = docker.probe(Probe::Ping).await.unwrap() {
         assert!(std::env::var_os(REQUIRED).is_none(), "{REQUIRED} is set: {why}");
         println!("skipped: {why}");
         return;
     }
-    let before = BEFORE.get_or_init(async || docker.unused_images().await.unwrap()).await;
+    let first = async || {
+        sweep_dead(&docker).await;
+        docker.unused_images().await.unwrap()
+    };
+    let before = BEFORE.get_or_init(first).await;
+    let testing = TESTING.read().await;
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let cluster = format!("test-{}-{number}", std::process::id()).parse().unwrap();
     let bench = Bench { docker, cluster, raw: bollard::Docker::connect_with_defaults().unwrap() };
     let outcome = AssertUnwindSafe(test(&bench)).catch_unwind().await;
     let released = bench.docker.sweep(&bench.cluster).await.unwrap();
-    for image in bench.docker.unused_images().await.unwrap() {
-        if !before.contains(&image) {
-            // Used by another test in this moment, or removed by it.
-            let _ = bench.raw.remove_image(&image, None::<RemoveImageOptions>, None).await;
+    drop(testing);
+    // The last one: a test may count on an image that no container uses in this moment.
+    if let Ok(_alone) = TESTING.try_write() {
+        for image in bench.docker.unused_images().await.unwrap() {
+            if !before.contains(&image) {
+                // Used by another process in this moment, or removed by it.
+                let _ = bench.raw.remove_image(&image, None::<RemoveImageOptions>, None).await;
+            }
         }
     }
     if let Err(failure) = outcome {
@@ -64,6 +76,19 @@ pub(crate) async fn bench(test: impl AsyncFnOnce(&Bench)) {
     }
     assert_eq!(released.left, Vec::<String>::new());
     assert_eq!(bench.leftovers().await, Vec::<String>::new());
+}
+
+/// Removes what is left of tests whose process was killed.
+async fn sweep_dead(docker: &Docker) {
+    for left in docker.leftovers().await.unwrap() {
+        let process = left.cluster.as_str().strip_prefix("test-").and_then(|rest| rest.split('-').next());
+        if process.is_some_and(|process| {
+            process.parse::<u32>().is_ok() && !Path::new("/proc").join(process).exists()
+        }) {
+            // Another process may be at it, too.
+            let _ = docker.sweep(&left.cluster).await;
+        }
+    }
 }
 
 /// The program that runs in the containers: this one, see `program`.
@@ -75,7 +100,7 @@ impl Bench {
     pub(crate) fn cluster_spec(&self) -> ClusterSpec {
         let mut spec = ClusterSpec::new(self.cluster.clone(), Epoch(5), vec!["tcp:127.0.0.1:4711".into()]);
         spec.programs = vec![ProgramSource::Binary { path: program(), args: Vec::new() }];
-        spec.owner = "here:/tmp/nowhere".into();
+        spec.owner = OWNER.into();
         spec
     }
 
@@ -85,7 +110,7 @@ impl Bench {
 
     /// An instance that does what a line of `program` says.
     pub(crate) fn spec(&self, key: u64, script: &str) -> InstanceSpec {
-        let source = ProgramSource::Binary { path: program(), args: crate::program::args() };
+        let source = crate::program::source(program());
         let boot = Secret::new(SECRET.as_bytes());
         let language = "rust".parse().unwrap();
         let mut spec =
@@ -142,5 +167,48 @@ impl Bench {
         let all = self.docker.leftovers().await.unwrap();
         let mine = all.into_iter().filter(|left| left.cluster == self.cluster);
         mine.flat_map(|left| [left.containers, left.networks, left.volumes].concat()).collect()
+    }
+}
+
+/// A program with bytes of its own, whose image no other test uses or removes.
+pub(crate) struct Own {
+    program: PathBuf,
+    image: String,
+}
+
+impl Own {
+    /// Has it loaded and run by a platform, and removed again but for its image.
+    pub(crate) async fn of(bench: &Bench, docker: &Docker, directory: &Path) -> Self {
+        let mut own = Self { program: crate::program::copy(directory), image: String::new() };
+        own.prepare(bench, docker).await;
+        let first = docker.create_runner(&own.spec(bench, 1, "exit 0")).await.unwrap().instance;
+        bench.end_of(1).await;
+        own.image = bench.inspect(&first.native).await["Config"]["Image"].as_str().unwrap().to_owned();
+        bench.docker.remove_instance(&first, RemoveOptions::default()).await.unwrap();
+        own
+    }
+
+    /// Makes a platform ready for it.
+    pub(crate) async fn prepare(&self, bench: &Bench, docker: &Docker) {
+        let mut spec = bench.cluster_spec();
+        spec.programs = vec![crate::program::source(self.program.clone())];
+        docker.prepare(&spec).await.unwrap();
+    }
+
+    /// An instance that runs it.
+    pub(crate) fn spec(&self, bench: &Bench, key: u64, script: &str) -> InstanceSpec {
+        let mut spec = bench.spec(key, script);
+        spec.program = vec![crate::program::source(self.program.clone())];
+        spec
+    }
+
+    /// Its tag.
+    pub(crate) fn image(&self) -> &str {
+        &self.image
+    }
+
+    /// Removes its image, which no container uses.
+    pub(crate) async fn remove_image(&self, bench: &Bench) {
+        bench.raw.remove_image(&self.image, None::<RemoveImageOptions>, None).await.unwrap();
     }
 }

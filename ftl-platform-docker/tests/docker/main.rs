@@ -1,6 +1,6 @@
 //! The contract of a platform, held against a real engine, and against engines that misbehave.
 //!
-//! `bench` is what every test stands on, `program` what runs in the containers.
+//! `bench` is what every test stands on, `program` what runs in the containers, `fake` what stands for the engine.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,6 +12,7 @@
 
 mod bench;
 mod ends;
+mod fake;
 mod hardened;
 mod life;
 mod outage;

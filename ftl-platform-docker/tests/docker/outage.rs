@@ -1,7 +1,5 @@
-//! Engines that are away, too old, silent, or cut the connection: a small one that does only that, and a proxy before
-//! the real one.
+//! Engines that are away, too old, silent, late, or cut the connection.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,136 +10,13 @@ use ftl_core::platform::{
     Capability, Effect, ErrorKind, Health, InstanceRef, InstanceSpec, InstanceState, Platform, Probe,
     RemoveOptions,
 };
-use ftl_platform_docker::{Docker, Options};
+use ftl_platform_docker::Docker;
 use futures_util::StreamExt;
-use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Notify;
+use tokio::net::UnixListener;
 use tokio::time::{Instant, timeout};
 
-use crate::bench::{WAIT, bench, options, program};
-
-/// What a request is met with.
-#[derive(Clone)]
-enum Fate {
-    /// A status and a body.
-    Answer(u16, &'static str),
-    /// No answer, for ever.
-    Silence,
-    /// The connection is cut before anything is answered.
-    Cut,
-    /// The real engine gets it.
-    Pass,
-    /// The real engine gets it, and its answer is lost.
-    LoseAnswer,
-    /// The real engine gets it later: says that it waits, and waits.
-    Hold(Arc<(Notify, Notify)>),
-}
-
-/// An engine that meets each request, by its first line, with the fate that is chosen for it.
-struct Fake {
-    directory: TempDir,
-}
-
-impl Fake {
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("engine.sock")
-    }
-
-    fn start(fate: impl Fn(&str) -> Fate + Send + Sync + 'static) -> Self {
-        let fake = Self { directory: tempfile::tempdir().unwrap() };
-        let listener = UnixListener::bind(fake.socket()).unwrap();
-        let fate = Arc::new(fate);
-        // Ends with the test's runtime.
-        tokio::spawn(async move {
-            while let Ok((connection, _)) = listener.accept().await {
-                tokio::spawn(meet(connection, fate.clone()));
-            }
-        });
-        fake
-    }
-
-    fn docker(&self) -> Docker {
-        Docker::new(self.options())
-    }
-
-    /// A platform with all the time that the real engine may take.
-    fn patient(&self) -> Docker {
-        let mut options = self.options();
-        options.timings = ftl_platform_docker::Timings::default();
-        Docker::new(options)
-    }
-
-    fn options(&self) -> Options {
-        let mut options = options();
-        options.host = Some(format!("unix://{}", self.socket().display()));
-        options.timings.read = Duration::from_millis(500);
-        options.timings.change = Duration::from_millis(500);
-        options.timings.silence = Duration::from_millis(300);
-        options
-    }
-}
-
-/// The driver opens a connection for each request.
-async fn meet(mut connection: UnixStream, fate: Arc<impl Fn(&str) -> Fate>) {
-    let mut head = Vec::new();
-    let mut byte = [0];
-    while !head.ends_with(b"\r\n\r\n") {
-        match connection.read(&mut byte).await {
-            Ok(1) => head.push(byte[0]),
-            _ => return,
-        }
-    }
-    let text = String::from_utf8_lossy(&head).into_owned();
-    let fate = fate(text.lines().next().unwrap_or_default());
-    match fate {
-        Fate::Answer(status, body) => {
-            let length = body.len();
-            let answer = format!(
-                "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-            );
-            let _ = connection.write_all(answer.as_bytes()).await;
-            // What was sent and not read would take the answer with it.
-            let _ = timeout(WAIT, tokio::io::copy(&mut connection, &mut tokio::io::sink())).await;
-        }
-        Fate::Silence => std::future::pending().await,
-        Fate::Cut => {}
-        Fate::Pass | Fate::LoseAnswer | Fate::Hold(_) => {
-            if let Fate::Hold(hold) = &fate {
-                hold.0.notify_one();
-                hold.1.notified().await;
-            }
-            let mut engine = UnixStream::connect("/var/run/docker.sock").await.unwrap();
-            engine.write_all(&head).await.unwrap();
-            if !matches!(fate, Fate::LoseAnswer) {
-                let _ = copy_bidirectional(&mut connection, &mut engine).await;
-                return;
-            }
-            // All of the request, and nothing of the answer: the engine's first byte says that it is done.
-            let (mut from, mut to) = connection.split();
-            let (mut answer, mut request) = engine.split();
-            tokio::select! {
-                _ = tokio::io::copy(&mut from, &mut request) => {}
-                _ = answer.read(&mut byte) => {}
-            }
-            let _ = to.shutdown().await;
-        }
-    }
-}
-
-/// A small engine of the oldest version that will do; everything else meets this fate.
-fn young(otherwise: Fate) -> impl Fn(&str) -> Fate {
-    move |request| {
-        if request.contains("/version") {
-            Fate::Answer(200, r#"{"ApiVersion":"1.41","Version":"20.10"}"#)
-        } else if request.contains("/info") {
-            Fate::Answer(200, r#"{"OperatingSystem":"nothing"}"#)
-        } else {
-            otherwise.clone()
-        }
-    }
-}
+use crate::bench::{Bench, WAIT, bench, options, program};
+use crate::fake::{Fake, Fate, HASTY, Hold, held, proxy, young};
 
 fn spec(key: u64) -> InstanceSpec {
     let source = ftl_core::platform::ProgramSource::Binary { path: program(), args: vec![] };
@@ -211,7 +86,9 @@ async fn an_engine_that_is_too_old_is_refused() {
 #[tokio::test]
 async fn what_never_came_back_may_have_happened() {
     let fake = Fake::start(young(Fate::Silence));
-    let (docker, cluster) = (fake.docker(), "c".parse().unwrap());
+    let mut options = fake.options();
+    options.timings.read = HASTY;
+    let (docker, cluster) = (Docker::new(options), "c".parse().unwrap());
     let error = docker.observe(&cluster).await.unwrap_err();
     assert_eq!((error.kind, error.effect), (ErrorKind::Timeout, Effect::None), "it only looks");
     assert!(matches!(docker.probe(Probe::Ping).await.unwrap(), Health::Down { .. }));
@@ -229,7 +106,7 @@ async fn what_never_came_back_may_have_happened() {
         });
         let mut spec = spec(1);
         spec.program = vec![image.clone()];
-        let error = fake.docker().create_instance(&spec).await.unwrap_err();
+        let error = fake.hasty().create_instance(&spec).await.unwrap_err();
         assert_eq!((error.kind, error.effect), (kind, Effect::Unknown), "{error}");
     }
 }
@@ -268,12 +145,12 @@ async fn what_cannot_start_is_an_ended_instance_if_the_engine_keeps_the_reason()
 async fn a_network_that_goes_before_the_start_leaves_nothing_half_made() {
     bench(async |bench| {
         bench.prepare().await;
-        let (hold, fake) = held_starts();
+        let (hold, fake) = held("/start");
         let (docker, spec) = (fake.patient(), bench.spec(1, "term stay"));
         let removed = async {
-            hold.0.notified().await;
+            hold.waits().await;
             bench.raw.remove_network(&format!("ftl-{}", bench.cluster)).await.unwrap();
-            hold.1.notify_one();
+            hold.release();
         };
         let (missing, ()) = tokio::join!(docker.create_instance(&spec), removed);
         assert_eq!(missing.unwrap_err().kind, ErrorKind::Missing);
@@ -321,20 +198,6 @@ async fn a_watch_of_a_frozen_engine_ends() {
     timeout(WAIT, end).await.unwrap();
 }
 
-/// A proxy before the real engine that does this to the first requests that contain a text.
-fn proxy(fate: Fate, text: &'static str) -> Fake {
-    let done = AtomicBool::new(false);
-    Fake::start(move |request| {
-        if request.contains(text) && !done.swap(true, Ordering::SeqCst) { fate.clone() } else { Fate::Pass }
-    })
-}
-
-/// A proxy that tells of the first start, and holds it until it is told.
-fn held_starts() -> (Arc<(Notify, Notify)>, Fake) {
-    let hold = Arc::new((Notify::new(), Notify::new()));
-    (hold.clone(), proxy(Fate::Hold(hold), "/start"))
-}
-
 #[tokio::test]
 async fn whatever_is_lost_on_the_way_one_instance_runs_in_the_end() {
     for text in ["POST /containers/create", "/archive", "/start"] {
@@ -355,6 +218,69 @@ async fn whatever_is_lost_on_the_way_one_instance_runs_in_the_end() {
             .await;
         }
     }
+}
+
+/// An instance whose create times out and is still on its way.
+async fn late_create(bench: &Bench) -> (InstanceSpec, Arc<Hold>, Fake) {
+    bench.prepare().await;
+    let hold = Arc::<Hold>::default();
+    let fake = proxy(Fate::Late(hold.clone()), "POST /containers/create");
+    let spec = bench.spec(1, "term stay");
+    let error = fake.hasty().create_instance(&spec).await.unwrap_err();
+    assert_eq!((error.kind, error.effect), (ErrorKind::Timeout, Effect::Unknown), "{error}");
+    hold.waits().await;
+    assert_eq!(bench.docker.observe(&bench.cluster).await.unwrap(), [], "nothing came of it so far");
+    (spec, hold, fake)
+}
+
+async fn runs_once(bench: &Bench, instance: &InstanceRef) {
+    bench.line(instance, "ready").await;
+    let seen = bench.docker.observe(&bench.cluster).await.unwrap();
+    assert_eq!(seen.len(), 1, "{seen:?}");
+    assert_eq!((&seen[0].instance, &seen[0].state), (instance, &InstanceState::Running));
+    let network = format!("ftl-{}", bench.cluster);
+    assert_eq!(bench.leftovers().await.iter().filter(|name| **name != network).count(), 2, "and its volume");
+}
+
+#[tokio::test]
+async fn a_create_that_comes_late_is_completed_by_the_next_one() {
+    bench(async |bench| {
+        let (spec, hold, _fake) = late_create(bench).await;
+        hold.release();
+        hold.done().await;
+        let created = bench.docker.create_instance(&spec).await.unwrap();
+        assert!(created.existed);
+        runs_once(bench, &created.instance).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_create_that_comes_after_the_next_one_doubles_nothing() {
+    bench(async |bench| {
+        let (spec, hold, _fake) = late_create(bench).await;
+        let created = bench.docker.create_instance(&spec).await.unwrap();
+        assert!(!created.existed);
+        hold.release();
+        hold.done().await;
+        runs_once(bench, &created.instance).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_create_that_comes_when_nobody_wants_it_any_more_is_seen_and_removed() {
+    bench(async |bench| {
+        let (_spec, hold, _fake) = late_create(bench).await;
+        let instance = InstanceRef::new(bench.cluster.clone(), RunnerKey(1), "");
+        bench.docker.remove_instance(&instance, RemoveOptions::forced()).await.unwrap();
+        hold.release();
+        hold.done().await;
+        assert_eq!(bench.status(1).await.unwrap().state, InstanceState::Pending);
+        bench.docker.remove_instance(&instance, RemoveOptions::forced()).await.unwrap();
+        assert_eq!(bench.leftovers().await, [format!("ftl-{}", bench.cluster)], "only the network");
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -385,16 +311,16 @@ async fn a_lost_stop_or_removal_is_repeated_without_harm() {
 async fn whoever_is_asked_to_end_before_the_start_does_not_run() {
     bench(async |bench| {
         bench.prepare().await;
-        let (hold, fake) = held_starts();
+        let (hold, fake) = held("/start");
         let (docker, spec) = (fake.patient(), bench.spec(1, "term stay"));
         let stopped = async {
-            hold.0.notified().await;
+            hold.waits().await;
             let status = bench.status(1).await.unwrap();
             assert_eq!(status.state, InstanceState::Pending);
             bench.docker.stop_instance(&status.instance, Duration::ZERO).await.unwrap();
             let InstanceState::Ended(exit) = bench.status(1).await.unwrap().state else { panic!() };
             assert!(exit.asked && exit.never_started, "{exit:?}");
-            hold.1.notify_one();
+            hold.release();
         };
         let (created, ()) = tokio::join!(docker.create_instance(&spec), stopped);
         created.unwrap();
@@ -404,7 +330,7 @@ async fn whoever_is_asked_to_end_before_the_start_does_not_run() {
     .await;
 }
 
-fn container(bench: &crate::bench::Bench, key: u64) -> String {
+fn container(bench: &Bench, key: u64) -> String {
     format!("ftl-{}-runner-{key}", bench.cluster)
 }
 
@@ -413,9 +339,7 @@ async fn an_engine_that_comes_back_is_used_again() {
     bench(async |bench| {
         bench.prepare().await;
         let fake = Fake::start(|_| Fate::Pass);
-        let mut options = fake.options();
-        options.timings.read = Duration::from_secs(10);
-        let docker = Docker::new(options);
+        let docker = fake.patient();
         assert_eq!(docker.observe(&bench.cluster).await.unwrap(), []);
         let (socket, away) = (fake.socket(), fake.directory.path().join("away.sock"));
         std::fs::rename(&socket, &away).unwrap();

@@ -4,10 +4,13 @@
 
 use std::io::{Read, Write};
 use std::net::ToSocketAddrs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use ftl_core::platform::{Platform, Probe};
+use ftl_core::platform::{Platform, Probe, ProgramSource};
 use ftl_platform_docker::Docker;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,6 +20,39 @@ pub(crate) const SCRIPT: &str = "FTL_TEST_SCRIPT";
 /// How this test binary is told to be the program.
 pub(crate) fn args() -> Vec<String> {
     ["program::program", "--exact", "--nocapture", "--test-threads=1"].map(str::to_owned).to_vec()
+}
+
+/// A program that is this one.
+pub(crate) fn source(path: PathBuf) -> ProgramSource {
+    ProgramSource::Binary { path, args: args() }
+}
+
+/// Nothing depends on these bytes, so that a copy with others is the same program.
+static MARK: [u8; 16] = *b"<the usual bytes";
+
+/// A copy of this program with bytes of its own, and so with an image that no other test uses.
+pub(crate) fn copy(directory: &Path) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let copy = directory.join("program");
+    std::fs::copy(crate::bench::program(), &copy).unwrap();
+    let file = std::fs::File::options().write(true).open(&copy).unwrap();
+    let own = format!("{:08x}{:08x}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    file.write_all_at(own.as_bytes(), place_in_file(std::hint::black_box(&MARK).as_ptr().addr())).unwrap();
+    copy
+}
+
+/// Where in its file this program has what is at an address.
+fn place_in_file(address: usize) -> u64 {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let hex = |text: &str| usize::from_str_radix(text, 16).unwrap();
+    let place = maps.lines().find_map(|line| {
+        // `START-END MODE OFFSET …`
+        let mut fields = line.split_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let offset = hex(fields.nth(1)?);
+        (hex(start)..hex(end)).contains(&address).then(|| offset + address - hex(start))
+    });
+    place.unwrap() as u64
 }
 
 /// No test: the program.

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 
 use bollard::models::NetworkCreateRequest;
-use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptionsBuilder};
+use bollard::query_parameters::{
+    InspectNetworkOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
+};
 use ftl_core::platform::{ErrorKind, Health, Platform, PlatformExt, Probe, ReleaseOptions};
 use ftl_platform_docker::Docker;
 use futures_util::future::join_all;
 
-use crate::bench::{Bench, bench, options};
+use crate::bench::{Bench, OWNER, Own, bench, options};
+use crate::fake::{Fake, Fate, held};
 
 async fn make_network(bench: &Bench, name: &str) -> String {
     let request = NetworkCreateRequest { name: name.into(), ..NetworkCreateRequest::default() };
@@ -41,7 +44,7 @@ async fn however_many_prepare_there_is_one_network() {
 
         let left = bench.docker.leftovers().await.unwrap();
         let mine = left.iter().find(|left| left.cluster == bench.cluster).unwrap();
-        assert_eq!((mine.owner.as_deref(), &mine.networks), (Some("here:/tmp/nowhere"), &vec![name]));
+        assert_eq!((&mine.owners, &mine.networks), (&[OWNER.to_owned()].into(), &vec![name]));
     })
     .await;
 }
@@ -119,16 +122,82 @@ async fn a_network_that_was_removed_is_missed_in_words() {
 }
 
 #[tokio::test]
-async fn a_canary_sings_and_leaves_nothing() {
+async fn a_canary_sings_whoever_sweeps_and_leaves_nothing() {
+    bench(async |bench| {
+        let directory = tempfile::tempdir().unwrap();
+        let own = Own::of(bench, &bench.docker, directory.path()).await;
+        let (hold, fake) = held("POST /containers/create");
+        let docker = fake.patient();
+        own.prepare(bench, &docker).await;
+        let swept = async {
+            hold.waits().await;
+            own.remove_image(bench).await;
+            hold.release();
+        };
+        let (health, ()) = tokio::join!(docker.probe(Probe::Canary), swept);
+        assert_eq!(health.unwrap(), Health::Ok);
+        assert_eq!(docker.probe(Probe::Canary).await.unwrap(), Health::Ok);
+        // Those of other processes may sing in this moment.
+        let filters = HashMap::from([("name", vec![format!("ftl-canary-{}-", std::process::id())])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        assert_eq!(bench.raw.list_containers(Some(options)).await.unwrap().len(), 0);
+    })
+    .await;
+}
+
+/// An engine that lists these images, and no others, as ours: a test may remove nobody else's.
+fn only(images: serde_json::Value) -> Fake {
+    let images: &'static str = images.to_string().leak();
+    Fake::start(move |request| match request.starts_with("GET /images/json") {
+        true => Fate::Answer(200, images),
+        false => Fate::Pass,
+    })
+}
+
+#[tokio::test]
+async fn images_that_nobody_uses_are_removed_and_others_are_not() {
+    bench(async |bench| {
+        let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let used = Own::of(bench, &bench.docker, directories[0].path()).await;
+        let unused = Own::of(bench, &bench.docker, directories[1].path()).await;
+        bench.docker.create_runner(&used.spec(bench, 2, "exit 0")).await.unwrap();
+        // An ended container uses it as well.
+        bench.end_of(2).await;
+        let mut listed = Vec::new();
+        for own in [&used, &unused] {
+            let id = bench.raw.inspect_image(own.image()).await.unwrap().id;
+            let image = serde_json::json!({
+                "Id": id, "RepoTags": [own.image()], "ParentId": "", "RepoDigests": [], "Created": 0,
+                "Size": 0, "SharedSize": 0, "Labels": {}, "Containers": 0,
+            });
+            listed.push(image);
+        }
+        let docker = only(listed.into());
+        let docker = docker.patient();
+        assert_eq!(docker.unused_images().await.unwrap(), [unused.image()]);
+        assert_eq!(docker.remove_unused_images().await.unwrap(), [unused.image()]);
+        bench.raw.inspect_image(used.image()).await.unwrap();
+        bench.raw.inspect_image(unused.image()).await.unwrap_err();
+        assert_eq!(docker.remove_unused_images().await.unwrap(), [""; 0], "it is gone already");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cluster_whose_network_is_gone_still_says_whose_it_is() {
     bench(async |bench| {
         bench.prepare().await;
-        assert_eq!(bench.docker.probe(Probe::Canary).await.unwrap(), Health::Ok);
-        let filters = HashMap::from([("label", vec!["ftl.canary".to_owned()])]);
-        let options = bollard::query_parameters::ListContainersOptionsBuilder::new()
-            .all(true)
-            .filters(&filters)
-            .build();
-        assert_eq!(bench.raw.list_containers(Some(options)).await.unwrap().len(), 0);
+        bench.create(1, "exit 0").await;
+        bench.end_of(1).await;
+        // As `docker network prune` does: no container runs in it.
+        bench.raw.remove_network(&format!("ftl-{}", bench.cluster)).await.unwrap();
+        let left = bench.docker.leftovers().await.unwrap();
+        let mine = left.iter().find(|left| left.cluster == bench.cluster).unwrap();
+        assert_eq!((mine.containers.len(), mine.networks.len(), mine.volumes.len()), (1, 0, 1));
+        assert_eq!(mine.owners, [OWNER.to_owned()].into());
+        // Its volume says so, too.
+        let volume = bench.raw.inspect_volume(&mine.volumes[0]).await.unwrap();
+        assert_eq!(volume.labels["ftl.owner"], OWNER);
     })
     .await;
 }

@@ -19,7 +19,6 @@ use tests::{Answer, Running, Sandbox};
 
 /// A workspace of its own; its `ftl.toml` asks for the network of [`Shop`].
 const PROJECT: &str = "tests/fixtures/portable";
-const CLUSTER: &str = "test-portable";
 /// The last second before clocks in Vienna went forward.
 const MOMENT: i64 = 1_774_745_999;
 
@@ -42,7 +41,7 @@ fn the_same_code_gives_the_same_answers_on_both_platforms() {
     let call = format!("portable.look {request}");
     let [as_process, in_container] = ["local", "docker"].map(|platform| {
         sandbox
-            .run(&["dev", PROJECT, "--platform", platform, "--cluster", CLUSTER, "--call", &call])
+            .run(&["dev", PROJECT, "--platform", platform, "--cluster", &cluster(), "--call", &call])
             .expect(0)
     });
     assert_eq!(as_process.json(), in_container.json());
@@ -65,16 +64,16 @@ fn the_same_code_gives_the_same_answers_on_both_platforms() {
     let by_name = self::request(&site.url(), shop::DATABASE, shop::DATABASE);
     let found = look(&sandbox, &docker, &by_name).expect(0).json();
     assert_eq!(found["addresses"], json!([[shop.address.to_string()]]));
-    let containers = engine.containers(CLUSTER);
+    let containers = engine.containers(&cluster());
     let image = engine.inspect(&containers[0].id).config.unwrap().image.unwrap();
     assert_eq!(shop.network().containers.unwrap().len(), 2, "the module's container joined");
 
     assert_eq!(docker.end(Signal::TERM).code, 0);
-    engine.assert_nothing_of(CLUSTER);
+    engine.assert_nothing_of(&cluster());
     assert_eq!(shop.network(), before, "what is not ours is as it was");
     drop(shop);
     without_the_network(&sandbox);
-    engine.assert_nothing_of(CLUSTER);
+    engine.assert_nothing_of(&cluster());
     // It holds the certificate of this run, which nobody else trusts.
     engine.remove_image(&image);
     assert!(!engine.runner_images().contains(&image));
@@ -83,7 +82,8 @@ fn the_same_code_gives_the_same_answers_on_both_platforms() {
 
 /// Nobody made the network that the module asks for: it is not made, and said.
 fn without_the_network(sandbox: &Sandbox) {
-    let arguments = ["dev", PROJECT, "--platform", "docker", "--cluster", CLUSTER, "--timeout", "10"];
+    let cluster = cluster();
+    let arguments = ["dev", PROJECT, "--platform", "docker", "--cluster", &cluster, "--timeout", "10"];
     let answer = sandbox.run(&[&arguments[..], &["--call", "portable.look {}"]].concat()).expect(1);
     assert!(
         answer.says("there is no docker network `portable-shop`, which the module asks to join"),
@@ -93,8 +93,13 @@ fn without_the_network(sandbox: &Sandbox) {
     assert!(!Shop::has_network());
 }
 
+fn cluster() -> String {
+    Engine::cluster("portable")
+}
+
 fn start(sandbox: &Sandbox, platform: &str) -> Running {
-    let arguments = ["dev", PROJECT, "--platform", platform, "--cluster", CLUSTER, "--format", "json"];
+    let cluster = cluster();
+    let arguments = ["dev", PROJECT, "--platform", platform, "--cluster", &cluster, "--format", "json"];
     let mut running = sandbox.start(&arguments);
     running.wait_until_ready();
     running
