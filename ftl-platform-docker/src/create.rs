@@ -9,7 +9,7 @@ use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptions, RemoveContainerOptionsBuilder,
     StartContainerOptions, UploadToContainerOptionsBuilder,
 };
-use ftl_core::name::{ClusterId, NetworkName};
+use ftl_core::name::NetworkName;
 use ftl_core::platform::{Created, ErrorKind, InstanceRef, InstanceSpec, InstanceState, PlatformError};
 use ftl_core::sequence::{Actor, Event};
 use tokio::time::{Instant, sleep};
@@ -21,7 +21,7 @@ use crate::container;
 use crate::error::{Doing, is_unanswered};
 use crate::image::DIRECTORY;
 use crate::instances::{self, SETTLE_LOOK, SETTLE_TIME, unsettled};
-use crate::marks::{self, Marks};
+use crate::marks::Marks;
 use crate::network;
 
 /// How long a half-made instance is left to whoever is making it; it takes about 0.4 s.
@@ -60,8 +60,8 @@ impl Backend {
         let image = self.images.tag(program).await?;
         let network = network::find(&self.engine, &spec.cluster).await?.ok_or_else(|| no_network(spec))?;
         let joined = network::existing(&self.engine, &spec.needs.networks).await?;
-        let owner = self.owner(&spec.cluster).await?;
-        let shared = container::Shared { image: &image, network: &network.id, owner: owner.as_deref() };
+        let shared =
+            container::Shared { image: &image, network: &network.id, owner: network.owner.as_deref() };
         let body = container::body(spec, args, shared, &self.options);
         match self.make_or_load(&container::name(spec), program, &body).await {
             Ok(id) => {
@@ -77,13 +77,6 @@ impl Backend {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// Who asked for a cluster, as its network says.
-    async fn owner(&self, cluster: &ClusterId) -> Result<Option<String>, PlatformError> {
-        let networks = network::list_ours(&self.engine, &marks::all_of(cluster)).await?;
-        let labels = networks.into_iter().filter_map(|network| network.labels);
-        Ok(labels.filter_map(|labels| marks::owner(&labels).map(str::to_owned)).next())
     }
 
     /// Creates a container of this name from the image of a program.
@@ -268,7 +261,7 @@ mod tests {
         let (cluster, language) = ("c".parse().unwrap(), "rust".parse().unwrap());
         let mut spec =
             InstanceSpec::new(cluster, RunnerKey(1), language, Epoch(5), Vec::new(), Secret::new(*b"x"));
-        let marks = Marks::of(&marks::of_instance(&spec, None)).unwrap();
+        let marks = Marks::of(&crate::marks::of_instance(&spec, None)).unwrap();
         let same = |spec: &InstanceSpec, marks: &Marks| spec.check_again(marks.generation, marks.digest);
         assert!(same(&spec, &marks).is_ok());
         spec.boot = Secret::new(*b"other");

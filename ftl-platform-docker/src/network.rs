@@ -20,6 +20,8 @@ pub(crate) struct Network {
     pub(crate) id: String,
     /// The address of the engine's machine in it.
     pub(crate) gateway: Option<IpAddr>,
+    /// Who asked for it, if it says so.
+    pub(crate) owner: Option<String>,
 }
 
 /// What a cluster's network is called.
@@ -114,7 +116,8 @@ fn network(found: &Found) -> Network {
     let ipam = found.ipam.as_ref().and_then(|ipam| ipam.config.as_ref());
     let gateways = ipam.into_iter().flatten().filter_map(|config| config.gateway.as_deref());
     let address = |text: &str| text.split('/').next().unwrap_or(text).parse().ok();
-    Network { id: found.id.clone().unwrap_or_default(), gateway: gateways.filter_map(address).next() }
+    let owner = found.labels.as_ref().and_then(marks::owner).map(str::to_owned);
+    Network { id: found.id.clone().unwrap_or_default(), gateway: gateways.filter_map(address).next(), owner }
 }
 
 /// Removes a network. One that is gone already is as good.
@@ -193,7 +196,8 @@ mod tests {
         let cluster = "c".parse().unwrap();
         let named = [found("b", "2026-01-02", Some("c")), found("a", "2026-01-01", Some("c"))];
         let first = network(oldest(&named, &cluster).unwrap().unwrap());
-        assert_eq!(first, Network { id: "a".into(), gateway: Some([172, 30, 0, 1].into()) });
+        let gateway = Some([172, 30, 0, 1].into());
+        assert_eq!(first, Network { id: "a".into(), gateway, owner: None });
         assert!(oldest(&[], &cluster).unwrap().is_none());
     }
 

@@ -81,7 +81,8 @@ mod tests {
         port: Option<u16>,
         advertise: Option<&str>,
     ) -> Result<ClusterAccess, PlatformError> {
-        let network = Network { id: "x".into(), gateway: Some([172, 30, 0, 1].into()) };
+        let gateway = Some([172, 30, 0, 1].into());
+        let network = Network { id: "x".into(), gateway, owner: None };
         access(place, &network, port, advertise)
     }
 
