@@ -27,6 +27,12 @@ async fn memory_is_conformant() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn local_is_conformant() {
-    let (fixture, _folder) = support::local();
+    let (fixture, _folder) = support::tied();
     verify(Arc::new(fixture), 41).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn local_is_conformant_when_its_instances_outlive_it() {
+    let (fixture, _folder) = support::detached();
+    verify(Arc::new(fixture), 42).await;
 }
