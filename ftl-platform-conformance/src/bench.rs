@@ -24,6 +24,9 @@ pub(crate) const GENERATION: Epoch = Epoch(5);
 /// What probes are said to be.
 const LANGUAGE: &str = "rust";
 
+/// How many waits a platform may take to be made ready: it may have an image to load.
+const WAITS_TO_PREPARE: u32 = 4;
+
 /// The shortest waits of a run, however fast its backend is.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -123,7 +126,9 @@ impl Bench {
     async fn prepare(&self, platform: &dyn Platform, listen: bool) -> Result<Vec<String>, Flaw> {
         // For no instance: it is the cluster that is made ready.
         let asked = self.asked(RunnerKey(0), String::new());
-        let access = platform.prepare(&asked.cluster(&*self.fixture)).await?;
+        let limit = self.times.patience * WAITS_TO_PREPARE;
+        let access = timeout(limit, platform.prepare(&asked.cluster(&*self.fixture))).await;
+        let access = access.map_err(|_| Flaw::broken(format!("prepare did not end within {limit:?}")))??;
         for address in access.listen.iter().filter(|_| listen) {
             let bound = self.controller.listen_also(*address).await;
             bound.map_err(|error| {

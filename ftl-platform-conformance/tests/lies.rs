@@ -1,6 +1,11 @@
 //! The suite is checked by lies: each must be found out by the check that is about it.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test says what is wrong by failing")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what is wrong by failing"
+)]
 
 mod support;
 
@@ -33,6 +38,7 @@ use Who::{Detached, Local, Memory as Tasks};
 
 /// Who tells which lie, and which check must find it out.
 const LIES: &[(Who, Lie, &str)] = &[
+    (Tasks, Lie::IsNeverReady, "create::registers"),
     (Tasks, Lie::StartsNothing, "create::registers"),
     (Tasks, Lie::StartsTwice, "create::boots_once"),
     (Tasks, Lie::SeesLate, "create::observed_at_once"),
@@ -159,6 +165,12 @@ async fn every_lie_is_found_out() {
         }
     }
     assert!(survived.is_empty(), "{survived:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_that_cannot_be_looked_at_is_not_empty() {
+    let Outcome::Fail(why) = told(Tasks, Lie::CannotBeSeen, "create::registers").await else { panic!() };
+    assert!(why.starts_with("cleaning up") && why.contains("the backend is away"), "{why}");
 }
 
 #[test]

@@ -36,6 +36,8 @@ const CUT_AT: usize = 4096;
 /// One way to lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lie {
+    IsNeverReady,
+    CannotBeSeen,
     StartsNothing,
     StartsTwice,
     SeesLate,
@@ -147,6 +149,9 @@ impl Fixture for LyingFixture {
     }
 
     async fn leftovers(&self, cluster: &ClusterId) -> Result<Option<Vec<String>>, PlatformError> {
+        if self.lie == Lie::CannotBeSeen && self.values.load(Ordering::Relaxed) > HONEST_VALUES {
+            return Err(PlatformError::new(ErrorKind::Unavailable, "the backend is away"));
+        }
         self.inner.leftovers(cluster).await
     }
 
@@ -401,6 +406,9 @@ impl Platform for Lying {
 
     async fn prepare(&self, cluster: &ClusterSpec) -> Result<ClusterAccess, PlatformError> {
         self.known().clusters.insert(cluster.cluster.clone());
+        if self.lie == Lie::IsNeverReady {
+            return std::future::pending().await;
+        }
         self.inner.prepare(cluster).await
     }
 
