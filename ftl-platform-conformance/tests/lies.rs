@@ -126,7 +126,7 @@ const LIES: &[(Who, Lie, &str)] = &[
 ];
 
 /// What the check says of the lie.
-async fn told(who: Who, lie: Lie, check: &str) -> Outcome {
+async fn told(number: usize, who: Who, lie: Lie, check: &str) -> Outcome {
     let (inner, folder): (Arc<dyn Fixture>, _) = match who {
         Who::Memory => (Arc::new(Memory::default()), tempfile::tempdir().unwrap()),
         Who::Local => {
@@ -141,7 +141,7 @@ async fn told(who: Who, lie: Lie, check: &str) -> Outcome {
     let (folder_path, values) = (folder.path().to_owned(), AtomicUsize::new(0));
     let (touched, known) = (Arc::default(), Arc::default());
     let fixture = LyingFixture { inner, lie, folder: folder_path, values, touched, known };
-    let mut selection = Selection::all(41).only(check);
+    let mut selection = Selection::all(support::seed(number as u16)).only(check);
     (selection.waits.patience, selection.waits.quiet) = (PATIENCE, QUIET);
     let report = run(Arc::new(fixture), &selection, |_| {}).await.unwrap();
     report.findings[0].outcome.clone()
@@ -149,11 +149,12 @@ async fn told(who: Who, lie: Lie, check: &str) -> Outcome {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_lie_is_found_out() {
-    let told = |(who, lie, check): &(Who, Lie, &'static str)| {
+    let told = |(number, (who, lie, check)): (usize, &(Who, Lie, &'static str))| {
         let (who, lie, check) = (*who, *lie, *check);
-        async move { (who, lie, check, told(who, lie, check).await) }
+        async move { (who, lie, check, told(number, who, lie, check).await) }
     };
-    let told: Vec<_> = stream::iter(LIES.iter().map(told)).buffer_unordered(PARALLEL).collect().await;
+    let told = stream::iter(LIES.iter().enumerate().map(told));
+    let told: Vec<_> = told.buffer_unordered(PARALLEL).collect().await;
     let mut survived = Vec::new();
     for (who, lie, check, outcome) in told {
         match outcome {
@@ -169,7 +170,9 @@ async fn every_lie_is_found_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_cannot_be_looked_at_is_not_empty() {
-    let Outcome::Fail(why) = told(Tasks, Lie::CannotBeSeen, "create::registers").await else { panic!() };
+    let Outcome::Fail(why) = told(LIES.len(), Tasks, Lie::CannotBeSeen, "create::registers").await else {
+        panic!()
+    };
     assert!(why.starts_with("cleaning up") && why.contains("the backend is away"), "{why}");
 }
 

@@ -16,6 +16,11 @@ use tempfile::TempDir;
 /// Says over which folder the test `host` is to host the detached local platform.
 pub(crate) const HOSTED_VARIABLE: &str = "FTL_TEST_HOSTED";
 
+/// Seeds that no other run on this machine has now: the truth of processes is found by the names of clusters.
+pub(crate) fn seed(number: u16) -> u64 {
+    (u64::from(std::process::id()) << 16) + u64::from(number)
+}
+
 /// The local platform over a folder of its own, which goes with the second value.
 pub(crate) fn tied() -> (Processes, TempDir) {
     let folder = tempfile::tempdir().unwrap();
