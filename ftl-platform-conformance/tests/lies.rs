@@ -176,6 +176,15 @@ async fn a_backend_that_cannot_be_looked_at_is_not_empty() {
     assert!(why.starts_with("cleaning up") && why.contains("the backend is away"), "{why}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_kept_although_it_is_not_promised_is_not_proven() {
+    let denied = [(Capability::Process, "exit::crash"), (Capability::SecretFiles, "secret::backend_view")];
+    for (number, (capability, check)) in (LIES.len() + 1..).zip(denied) {
+        let outcome = told(number, Local, Lie::Denies(capability), check).await;
+        assert!(matches!(outcome, Outcome::NotProven(_)), "{check}: {outcome:?}");
+    }
+}
+
 #[test]
 fn every_check_has_a_lie() {
     let lied_about: BTreeSet<_> = LIES.iter().map(|(_, _, check)| *check).collect();
