@@ -8,12 +8,13 @@ use std::time::Duration;
 use ftl_core::key::{Epoch, RunnerKey};
 use ftl_core::name::{ClusterId, Language};
 use ftl_core::platform::{
-    Capability, Created, Exit, InstanceRef, InstanceSpec, InstanceState, InstanceStatus, PlatformError,
+    Capability, Created, ErrorKind, Exit, InstanceRef, InstanceSpec, InstanceState, InstanceStatus,
+    PlatformError,
 };
 use ftl_core::{Platform, PlatformExt, Secret};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::check::{Flaw, chain};
+use crate::check::{Flaw, Verdict, chain};
 use crate::controller::{Controller, Probe};
 use crate::fixture::Fixture;
 use crate::host::Asked;
@@ -22,6 +23,25 @@ use crate::host::Asked;
 pub(crate) const GENERATION: Epoch = Epoch(5);
 /// What probes are said to be.
 const LANGUAGE: &str = "rust";
+
+/// How many waits a platform may take to be made ready: it may have an image to load.
+const WAITS_TO_PREPARE: u32 = 4;
+
+/// The shortest waits of a run, however fast its backend is.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Waits {
+    /// For what must happen. Who keeps his promises does not notice it, so it allows for a machine that has no time.
+    pub patience: Duration,
+    /// For what must not happen. Everybody pays for it.
+    pub quiet: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self { patience: Duration::from_secs(20), quiet: Duration::from_millis(500) }
+    }
+}
 
 /// How long to wait, found by starting some probes.
 #[derive(Clone, Copy, Debug)]
@@ -38,11 +58,11 @@ pub(crate) struct Times {
 
 impl Times {
     /// From the slowest of some starts.
-    pub(crate) fn of(start: Duration) -> Self {
+    pub(crate) fn of(start: Duration, least: Waits) -> Self {
         Self {
             start,
-            patience: (start * 10).max(Duration::from_secs(2)),
-            quiet: (start * 2).max(Duration::from_millis(200)),
+            patience: (start * 10).max(least.patience),
+            quiet: (start * 2).max(least.quiet),
             look: (start / 20).clamp(Duration::from_millis(2), Duration::from_millis(100)),
         }
     }
@@ -77,13 +97,14 @@ impl Live {
 }
 
 impl Bench {
+    /// A bench whose cluster is not made [`ready`](Self::ready) yet.
     pub(crate) async fn new(fixture: Arc<dyn Fixture>, cluster: &str, times: Times) -> Result<Self, Flaw> {
         let name = |error: ftl_core::name::NameError| Flaw::broken(error.to_string());
         let controller = Controller::listen().await;
         let controller = controller
             .map_err(|error| Flaw::not_proven(format!("the suite cannot listen: {}", chain(&error))))?;
-        let platform = fixture.platform().await?;
-        let mut bench = Self {
+        let platform = make(&*fixture, times.patience).await?;
+        Ok(Self {
             fixture,
             platform,
             controller,
@@ -92,16 +113,22 @@ impl Bench {
             language: LANGUAGE.parse().map_err(name)?,
             dial: Vec::new(),
             keys: AtomicU64::new(1),
-        };
-        bench.dial = bench.prepare(&*bench.platform, true).await?;
-        Ok(bench)
+        })
+    }
+
+    /// Makes the platform ready for the cluster, and listens where it asks for.
+    pub(crate) async fn ready(&mut self) -> Verdict {
+        self.dial = self.prepare(&*self.platform, true).await?;
+        Ok(())
     }
 
     /// Makes a platform ready for the cluster; `listen` at what it asks for, the first time.
     async fn prepare(&self, platform: &dyn Platform, listen: bool) -> Result<Vec<String>, Flaw> {
         // For no instance: it is the cluster that is made ready.
         let asked = self.asked(RunnerKey(0), String::new());
-        let access = platform.prepare(&asked.cluster(&*self.fixture)).await?;
+        let limit = self.times.patience * WAITS_TO_PREPARE;
+        let access = timeout(limit, platform.prepare(&asked.cluster(&*self.fixture))).await;
+        let access = access.map_err(|_| Flaw::broken(format!("prepare did not end within {limit:?}")))??;
         for address in access.listen.iter().filter(|_| listen) {
             let bound = self.controller.listen_also(*address).await;
             bound.map_err(|error| {
@@ -207,6 +234,25 @@ impl Bench {
         }
     }
 
+    /// Waits until an instance is told to run: its program may say hello a moment before its platform knows.
+    pub(crate) async fn running_on(
+        &self,
+        platform: &dyn Platform,
+        key: RunnerKey,
+    ) -> Result<InstanceStatus, Flaw> {
+        let running = || async {
+            match self.status_on(platform, key).await? {
+                None => Err(Flaw::broken(format!("runner {key} runs, and nothing is told of it"))),
+                Some(status) => match status.state {
+                    InstanceState::Pending => Ok(None),
+                    InstanceState::Running => Ok(Some(status)),
+                    other => Err(Flaw::broken(format!("runner {key} runs, and is told to be {other:?}"))),
+                },
+            }
+        };
+        self.until(&format!("runner {key} is seen to run"), running).await
+    }
+
     /// Waits for the end of an instance.
     pub(crate) async fn ended(&self, key: RunnerKey) -> Result<Exit, Flaw> {
         self.ended_on(&*self.platform, key).await
@@ -266,7 +312,53 @@ impl Bench {
     /// Makes sure that exactly one process was ever started under this key.
     pub(crate) async fn one_start(&self, key: RunnerKey) -> Result<(), Flaw> {
         self.registered(key).await?;
-        let more = || async { Ok(self.starts(key) > 1) };
-        self.never(&format!("runner {key} was started twice"), more).await
+        self.no_second_start(&[key]).await
     }
+
+    /// Makes sure that no more than one process was ever started under each of these keys: a second one may say so late.
+    pub(crate) async fn no_second_start(&self, keys: &[RunnerKey]) -> Result<(), Flaw> {
+        let twice = || keys.iter().find(|key| self.starts(**key) > 1);
+        self.never("an instance was started twice", || async { Ok(twice().is_some()) }).await.map_err(
+            |flaw| twice().map_or(flaw, |key| Flaw::broken(format!("runner {key} was started twice"))),
+        )
+    }
+
+    /// What the backend holds of the cluster, in order.
+    pub(crate) async fn leftovers(&self) -> Result<Vec<String>, Flaw> {
+        let looked = timeout(self.times.patience, self.fixture.leftovers(&self.cluster)).await;
+        let found = looked.map_err(|_| Flaw::broken("a look at what the backend holds did not end"))??;
+        let mut found =
+            found.ok_or_else(|| Flaw::not_proven("the fixture cannot tell what the backend holds"))?;
+        found.sort();
+        Ok(found)
+    }
+
+    /// Waits until the backend holds just this. A look that fails says nothing: there is time for another one.
+    pub(crate) async fn holds(&self, expected: &[String]) -> Verdict {
+        let deadline = Instant::now() + self.times.patience;
+        loop {
+            let found = self.leftovers().await;
+            let over = Instant::now() > deadline || matches!(found, Err(Flaw::NotProven(_)));
+            match found {
+                Ok(found) if found == expected => return Ok(()),
+                Ok(mut found) if over => {
+                    found.retain(|item| !expected.contains(item));
+                    return Err(Flaw::broken(format!("left behind: {}", found.join(", "))));
+                }
+                Err(flaw) if over => return Err(flaw),
+                _ => sleep(self.times.look).await,
+            }
+        }
+    }
+}
+
+/// Makes a platform, in time.
+pub(crate) async fn make(
+    fixture: &dyn Fixture,
+    within: Duration,
+) -> Result<Arc<dyn Platform>, PlatformError> {
+    timeout(within, fixture.platform()).await.unwrap_or_else(|_| {
+        let message = format!("the platform was not made within {within:?}");
+        Err(PlatformError::new(ErrorKind::Timeout, message))
+    })
 }

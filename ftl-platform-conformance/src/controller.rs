@@ -18,9 +18,9 @@ use tokio::time::timeout;
 use crate::probe::{Answer, Hello, Lines, Order, Wire, hear, nonce, say};
 
 /// How long a process may take from its connection to its first line.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a probe may take to do what it is told.
-const ORDER_TIMEOUT: Duration = Duration::from_secs(20);
+const HELLO_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a probe may take to do what it is told: what it writes goes through the backend.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Processes that one check may start; more are not listened to.
 const PROBES_MAX: usize = 1 << 10;
 

@@ -25,10 +25,17 @@ pub trait Fixture: fmt::Debug + Send + Sync + 'static {
     fn program(&self) -> Vec<ProgramSource>;
 
     /// All that the backend holds of a cluster — processes, containers, directories, networks — one line each.
-    async fn leftovers(&self, cluster: &ClusterId) -> Option<Vec<String>>;
+    ///
+    /// # Errors
+    /// When this look failed; another one may not.
+    async fn leftovers(&self, cluster: &ClusterId) -> Result<Option<Vec<String>>, PlatformError>;
 
     /// All that the backend shows of an instance to whoever may look at it: arguments, environment, labels, its directory.
-    async fn raw(&self, instance: &InstanceRef) -> Option<String>;
+    /// Of one that is not there it shows an empty text.
+    ///
+    /// # Errors
+    /// When this look failed; another one may not.
+    async fn raw(&self, instance: &InstanceRef) -> Result<Option<String>, PlatformError>;
 
     /// A command that runs [`host`](crate::host) over this backend, in a process of its own: a Controller that can be
     /// killed in the middle of its work.

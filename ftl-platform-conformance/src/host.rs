@@ -14,8 +14,10 @@ use crate::fixture::Fixture;
 
 /// Who owns the clusters of a run.
 const OWNER: &str = "conformance";
-/// What a host says before it does anything.
-pub(crate) const BEGUN: &str = "begun";
+/// What a host says before it makes its cluster ready.
+pub(crate) const PREPARING: &str = "preparing";
+/// What it says before it creates the instance.
+pub(crate) const CREATING: &str = "creating";
 /// Longest line that a host reads, in bytes.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
@@ -55,7 +57,7 @@ impl Asked {
 }
 
 /// Does what a Controller does that starts and creates one instance, which it is told of on its standard input; says on its
-/// standard output when it begins, and waits to be killed.
+/// standard output what it is about to do, and waits to be killed.
 ///
 /// # Errors
 /// When it is not told what it is to do, or the platform refuses.
@@ -72,11 +74,16 @@ async fn serve(
     let mut told = BufReader::new(told.take(LINE_BYTES_MAX));
     told.read_line(&mut line).await?;
     let asked: Asked = serde_json::from_str(&line)?;
-    says.write_all(format!("{BEGUN}\n").as_bytes()).await?;
-    says.flush().await?;
+    say(&mut says, PREPARING).await?;
     let platform = fixture.platform().await.map_err(io::Error::other)?;
     platform.prepare(&asked.cluster(fixture)).await.map_err(io::Error::other)?;
+    say(&mut says, CREATING).await?;
     platform.create_runner(&asked.instance(fixture)).await.map_err(io::Error::other)?;
     // Whoever told it may be gone without having killed it.
     told.read_line(&mut line).await.map(drop)
+}
+
+async fn say(to: &mut (impl AsyncWrite + Unpin), word: &str) -> io::Result<()> {
+    to.write_all(format!("{word}\n").as_bytes()).await?;
+    to.flush().await
 }

@@ -18,8 +18,8 @@
 //! ```
 //!
 //! # Time
-//! Some starts are timed first. What must happen is waited for as long as ten such starts take, and at least 2 s; what must
-//! not happen is watched for two. Nothing sleeps to wait for something.
+//! Some starts are timed first. What must happen is waited for as long as ten such starts take, and what must not happen is
+//! watched for two; [`Waits`] are the least of both. Nothing sleeps to wait for something.
 //!
 //! Reading order: `fixture` (what an author gives), [`fixtures`], `check`, `checks` (one file for each group), `bench` (what
 //! a check works with), `controller` and [`probe`] (the two ends of its connections), [`host()`], `faulty`, `run`, `report`.
@@ -37,6 +37,7 @@ mod host;
 mod report;
 mod run;
 
+pub use bench::Waits;
 pub use check::{Check, Outcome};
 pub use checks::all;
 pub use fixture::{Fixture, Lookalike};

@@ -6,10 +6,10 @@ use std::time::Duration;
 use ftl_core::digest::Digest;
 use ftl_core::platform::{Capability, PlatformError, ReleaseOptions};
 use futures_util::stream::{self, StreamExt};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::bench::{Bench, Times};
-use crate::check::{Check, Flaw, Outcome, chain};
+use crate::bench::{Bench, Times, Waits, make};
+use crate::check::{Check, Flaw, Outcome, chain, ensure};
 use crate::checks::{all, refused};
 use crate::fixture::Fixture;
 use crate::report::{Finding, Report};
@@ -17,11 +17,11 @@ use crate::report::{Finding, Report};
 /// Names the cluster of the starts that are timed, as the name of a check names its.
 const STARTS: &str = "starts";
 /// Starts that are timed before anything is checked.
-const TIMED_STARTS: usize = 5;
+const TIMED_STARTS: u32 = 5;
 /// How long one of them may take: nothing is known of the backend yet.
 const FIRST_START: Duration = Duration::from_secs(30);
-/// What a check may take, in waits of its own: the longest wait some dozens of times, one after the other.
-const WAITS_PER_CHECK: u32 = 60;
+/// What a check may take, in waits of its own: the longest wait some times, one after the other.
+const WAITS_PER_CHECK: u32 = 20;
 
 /// What to check.
 #[derive(Clone, Debug)]
@@ -33,13 +33,15 @@ pub struct Selection {
     pub seed: u64,
     /// How many checks are under way at once.
     pub parallel: usize,
+    /// How long is waited at least.
+    pub waits: Waits,
 }
 
 impl Selection {
     /// Everything, a few at once.
     #[must_use]
     pub fn all(seed: u64) -> Self {
-        Self { only: Vec::new(), seed, parallel: 4 }
+        Self { only: Vec::new(), seed, parallel: 4, waits: Waits::default() }
     }
 
     /// The same, but only this group or check.
@@ -96,12 +98,12 @@ pub async fn run(
 ) -> Result<Report, RunError> {
     let checks = selection.checks()?;
     let began = Instant::now();
-    let platform = fixture.platform().await.map_err(RunError::Platform)?;
+    let platform = make(&*fixture, FIRST_START).await.map_err(RunError::Platform)?;
     let name = platform.describe().name.clone();
     drop(platform);
     // A backend that starts nothing is given the shortest times: every check says what is wrong itself.
-    let start = time_starts(&fixture, selection.seed).await.unwrap_or_default();
-    let times = Times::of(start);
+    let start = time_starts(&fixture, selection).await.unwrap_or_default();
+    let times = Times::of(start, selection.waits);
     let mut findings = Vec::with_capacity(checks.len());
     let running = checks.into_iter().map(|check| find(fixture.clone(), check, selection.seed, times));
     let mut running = std::pin::pin!(stream::iter(running).buffered(selection.parallel.max(1)));
@@ -117,7 +119,7 @@ pub async fn run(
 /// # Errors
 /// When there is no platform.
 pub async fn abandon(fixture: &dyn Fixture, selection: &Selection) -> Result<Vec<String>, RunError> {
-    let platform = fixture.platform().await.map_err(RunError::Platform)?;
+    let platform = make(fixture, FIRST_START).await.map_err(RunError::Platform)?;
     let names = selection.checks()?.into_iter().map(|check| check.name).chain([STARTS]);
     let mut left = Vec::new();
     // A cluster's name is always legal: a word and hexadecimal digits.
@@ -131,22 +133,24 @@ pub async fn abandon(fixture: &dyn Fixture, selection: &Selection) -> Result<Vec
 }
 
 /// The slowest of some starts.
-async fn time_starts(fixture: &Arc<dyn Fixture>, seed: u64) -> Result<Duration, Flaw> {
-    let times = Times { patience: FIRST_START, ..Times::of(Duration::ZERO) };
-    let mut bench = Bench::new(fixture.clone(), &cluster(seed, STARTS), times).await?;
+async fn time_starts(fixture: &Arc<dyn Fixture>, selection: &Selection) -> Result<Duration, Flaw> {
+    let times = Times { patience: FIRST_START, ..Times::of(Duration::ZERO, selection.waits) };
+    let mut bench = Bench::new(fixture.clone(), &cluster(selection.seed, STARTS), times).await?;
+    let limit = FIRST_START * (TIMED_STARTS + 1);
+    let timed = timeout(limit, slowest_start(&mut bench)).await;
+    clean(&bench).await?;
+    timed.map_err(|_| did_not_end(limit))?
+}
+
+async fn slowest_start(bench: &mut Bench) -> Result<Duration, Flaw> {
+    bench.ready().await?;
     let mut slowest = Duration::ZERO;
-    let mut timed = Ok(());
     for _ in 0..TIMED_STARTS {
         let began = Instant::now();
-        timed = bench.start().await.map(drop);
-        if timed.is_err() {
-            break;
-        }
+        bench.start().await?;
         slowest = slowest.max(began.elapsed());
     }
-    bench.times = Times::of(slowest);
-    clean(&bench).await?;
-    timed.map(|()| slowest)
+    Ok(slowest)
 }
 
 /// The cluster of a check: no other check and no other run has it.
@@ -158,8 +162,8 @@ fn cluster(seed: u64, check: &str) -> String {
 async fn find(fixture: Arc<dyn Fixture>, check: Check, seed: u64, times: Times) -> Finding {
     let began = Instant::now();
     let outcome = match Bench::new(fixture, &cluster(seed, check.name), times).await {
-        Ok(bench) => {
-            let outcome = judge(&bench, &check).await;
+        Ok(mut bench) => {
+            let outcome = judge(&mut bench, &check).await;
             match (outcome, clean(&bench).await) {
                 (Outcome::Fail(why), _) => Outcome::Fail(why),
                 (_, Err(Flaw::Broken(why))) => Outcome::Fail(format!("cleaning up: {why}")),
@@ -172,45 +176,48 @@ async fn find(fixture: Arc<dyn Fixture>, check: Check, seed: u64, times: Times) 
     Finding::new(&check, outcome, began.elapsed())
 }
 
-async fn judge(bench: &Bench, check: &Check) -> Outcome {
+async fn judge(bench: &mut Bench, check: &Check) -> Outcome {
     let unclaimed = check.gate.filter(|gate| !bench.can(*gate));
     let limit = bench.times.patience * WAITS_PER_CHECK;
-    let verdict = match unclaimed {
-        None => timeout(limit, (check.run)(bench)).await,
-        Some(capability) => timeout(limit, refused(bench, capability)).await,
+    let judging = async {
+        bench.ready().await?;
+        match unclaimed {
+            None => (check.run)(bench).await,
+            Some(capability) => refused(bench, capability).await,
+        }
     };
-    match verdict {
-        Ok(Ok(())) => unclaimed.map_or(Outcome::Pass, Outcome::RefusedAsDeclared),
-        Ok(Err(Flaw::Broken(why))) => {
+    match timeout(limit, judging).await.unwrap_or_else(|_| Err(did_not_end(limit))) {
+        Ok(()) => unclaimed.map_or(Outcome::Pass, Outcome::RefusedAsDeclared),
+        Err(Flaw::Broken(why)) => {
             let claim = unclaimed.map(|claim: Capability| format!("`{claim}` is not claimed: "));
             Outcome::Fail(format!("{}{why}", claim.unwrap_or_default()))
         }
-        Ok(Err(Flaw::NotProven(why))) => Outcome::NotProven(why),
-        Err(_) => Outcome::Fail(format!("it did not end within {limit:?}")),
+        Err(Flaw::NotProven(why)) => Outcome::NotProven(why),
     }
+}
+
+fn did_not_end(limit: Duration) -> Flaw {
+    Flaw::broken(format!("it did not end within {limit:?}"))
 }
 
 /// Ends and removes all that a check left, and makes sure of it.
 async fn clean(bench: &Bench) -> Result<(), Flaw> {
-    let limit = bench.times.patience * 2;
-    let released = bench.platform.release(&bench.cluster, ReleaseOptions::with_instances());
-    let Ok(released) = timeout(limit, released).await else {
-        return Err(Flaw::broken(format!("release did not end within {limit:?}")));
-    };
-    let left = released?.left;
-    if !left.is_empty() {
-        return Err(Flaw::broken(format!("release left {}", left.join(", "))));
-    }
-    let nothing = || async {
-        let left = bench.fixture.leftovers(&bench.cluster).await;
-        Ok(left.unwrap_or_default().is_empty().then_some(()))
-    };
-    match bench.until("", nothing).await {
-        Ok(()) => Ok(()),
-        Err(_) => {
-            let left = bench.fixture.leftovers(&bench.cluster).await.unwrap_or_default();
-            Err(Flaw::broken(format!("release left behind {}", left.join(", "))))
+    let limit = bench.times.patience;
+    let deadline = Instant::now() + limit;
+    loop {
+        let released = bench.platform.release(&bench.cluster, ReleaseOptions::with_instances());
+        let left = timeout(limit, released).await.map_err(|_| did_not_end(limit))??.left;
+        if left.is_empty() {
+            break;
         }
+        // It is no error: what a backend is still busy with is asked for again.
+        ensure!(Instant::now() < deadline, "release left {}", left.join(", "));
+        sleep(bench.times.look).await;
+    }
+    match bench.holds(&[]).await {
+        // That it cannot be told is said by the checks that are about it.
+        Err(Flaw::NotProven(_)) => Ok(()),
+        held => held,
     }
 }
 

@@ -22,11 +22,17 @@ async fn verify(fixture: Arc<dyn Fixture>, seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_is_conformant() {
-    verify(Arc::new(Memory::default()), 41).await;
+    verify(Arc::new(Memory::default()), support::seed(0)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn local_is_conformant() {
-    let (fixture, _folder) = support::local();
-    verify(Arc::new(fixture), 41).await;
+    let (fixture, _folder) = support::tied();
+    verify(Arc::new(fixture), support::seed(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn local_is_conformant_when_its_instances_outlive_it() {
+    let (fixture, _folder) = support::detached();
+    verify(Arc::new(fixture), support::seed(2)).await;
 }

@@ -9,10 +9,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bollard::errors::Error;
 use bollard::query_parameters::{InspectContainerOptions, RemoveImageOptions};
 use ftl_core::Platform;
 use ftl_core::name::ClusterId;
-use ftl_core::platform::{Health, InstanceRef, PlatformError, Probe, ProgramSource};
+use ftl_core::platform::{ErrorKind, Health, InstanceRef, PlatformError, Probe, ProgramSource};
 use ftl_platform_conformance::{Conclusion, Finding, Fixture, Selection, probe, run};
 use ftl_platform_docker::{Docker, Options};
 
@@ -44,15 +45,20 @@ impl Fixture for Engine {
         vec![ProgramSource::Binary { path, args: vec![PROBE.to_owned()] }]
     }
 
-    async fn leftovers(&self, cluster: &ClusterId) -> Option<Vec<String>> {
-        let all = docker().leftovers().await.ok()?;
-        let mine = all.into_iter().filter(|left| left.cluster == *cluster);
-        Some(mine.flat_map(|left| [left.containers, left.networks, left.volumes].concat()).collect())
+    async fn leftovers(&self, cluster: &ClusterId) -> Result<Option<Vec<String>>, PlatformError> {
+        let mine = docker().leftovers().await?.into_iter().filter(|left| left.cluster == *cluster);
+        Ok(Some(mine.flat_map(|left| [left.containers, left.networks, left.volumes].concat()).collect()))
     }
 
-    async fn raw(&self, instance: &InstanceRef) -> Option<String> {
-        let found = self.0.inspect_container(&instance.native, None::<InspectContainerOptions>).await.ok()?;
-        serde_json::to_string(&found).ok()
+    async fn raw(&self, instance: &InstanceRef) -> Result<Option<String>, PlatformError> {
+        match self.0.inspect_container(&instance.native, None::<InspectContainerOptions>).await {
+            Ok(found) => Ok(Some(format!("{found:?}"))),
+            Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(Some(String::new())),
+            Err(error) => {
+                let message = "the engine cannot be looked at";
+                Err(PlatformError::new(ErrorKind::Unavailable, message).with_source(error))
+            }
+        }
     }
 }
 

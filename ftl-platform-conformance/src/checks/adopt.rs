@@ -1,18 +1,22 @@
 //! What one Controller made, the next one finds; and nobody else.
 
-use ftl_core::PlatformExt;
-use ftl_core::platform::{
-    Capability, ErrorKind, InstanceRef, InstanceSpec, InstanceState, ReleaseOptions, RemoveOptions,
-};
+use std::collections::BTreeSet;
 
-use crate::bench::{Bench, GENERATION};
+use ftl_core::PlatformExt;
+use ftl_core::key::RunnerKey;
+use ftl_core::platform::{
+    Capability, ErrorKind, InstanceRef, InstanceSpec, InstanceStatus, ReleaseOptions, RemoveOptions,
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::bench::{Bench, GENERATION, Live};
 use crate::check::{Check, Flaw, Verdict, ensure};
 use crate::fixture::Lookalike;
 use crate::probe::Order;
 
 const OUTLIVE: &str = "adopt: instances and their exits outlive the Controller's process";
 /// How many instances make a list that could be cut.
-const MANY: usize = 12;
+const MANY: usize = 40;
 
 pub(super) const CHECKS: &[Check] = &[
     Check::new("adopt::new_value_sees", "what runs is forgotten, or started again", OUTLIVE, |bench| {
@@ -53,11 +57,8 @@ async fn new_value_sees(bench: &Bench) -> Verdict {
     let live = bench.start_on(&*first, bench.spec()).await?;
     drop(first);
     let second = bench.fresh().await?;
-    let Some(status) = bench.status_on(&*second, live.key()).await? else {
-        return Err(Flaw::broken("the new value does not see what runs"));
-    };
+    let status = bench.running_on(&*second, live.key()).await?;
     ensure!(status.instance == live.instance, "{:?} became {:?}", live.instance, status.instance);
-    ensure!(status.state == InstanceState::Running, "it runs, and is told to be {:?}", status.state);
     ensure!(status.digest == live.spec.digest(), "its digest was not kept");
     ensure!(status.generation == GENERATION, "its generation was not kept: {}", status.generation);
     ensure!(live.probe.serves().await, "it ended with the value that made it");
@@ -83,27 +84,30 @@ async fn exit_unwatched(bench: &Bench) -> Verdict {
 
 async fn complete(bench: &Bench) -> Verdict {
     let first = bench.fresh().await?;
-    let mut lives = Vec::new();
-    for _ in 0..MANY {
-        lives.push(bench.start_on(&*first, bench.spec()).await?);
-    }
-    for live in lives.iter().step_by(2) {
+    let starts: Vec<_> = (0..MANY).map(|_| bench.start_on(&*first, bench.spec())).collect();
+    let at_once = first.describe().facts.creates_parallel.max(1);
+    let lives: Vec<Live> = stream::iter(starts).buffered(at_once).try_collect().await?;
+    let (ending, running) = lives.split_at(MANY / 2);
+    for live in ending {
         live.probe.end(Order::Exit { code: 0 }).await?;
+    }
+    for live in ending {
         bench.gone(&live.probe).await?;
     }
     drop(first);
     let second = bench.fresh().await?;
-    for (number, live) in lives.iter().enumerate() {
-        if number % 2 == 0 {
-            bench.ended_on(&*second, live.key()).await?;
-        } else {
-            let state = bench.status_on(&*second, live.key()).await?.map(|status| status.state);
-            ensure!(state == Some(InstanceState::Running), "runner {} runs, and is {state:?}", live.key());
-        }
-    }
-    let seen = second.observe(&bench.cluster).await?.len();
-    ensure!(seen == MANY, "there are {MANY} instances, and {seen} are told of");
-    Ok(())
+    let keys = |lives: &[Live]| lives.iter().map(Live::key).collect::<BTreeSet<_>>();
+    let (ending, running) = (keys(ending), keys(running));
+    let all = || async {
+        let seen = second.observe(&bench.cluster).await?;
+        ensure!(seen.len() == MANY, "there are {MANY} instances, and {} are told of", seen.len());
+        let (ended, others): (Vec<_>, Vec<_>) = seen.into_iter().partition(InstanceStatus::ended);
+        let keys =
+            |seen: Vec<InstanceStatus>| seen.into_iter().map(|status| status.instance.runner).collect();
+        let (ended, others): (BTreeSet<RunnerKey>, BTreeSet<_>) = (keys(ended), keys(others));
+        Ok((ended == ending && others == running).then_some(()))
+    };
+    bench.until("just those that ended are told to have ended", all).await
 }
 
 async fn other_cluster(bench: &Bench) -> Verdict {

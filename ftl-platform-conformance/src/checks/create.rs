@@ -1,12 +1,22 @@
 //! What is created runs, once, as it was asked to.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use ftl_core::platform::{Capability, ErrorKind, Exit, InstanceState, ProgramSource};
+use ftl_core::platform::{
+    Capability, Effect, ErrorKind, Exit, InstanceRef, InstanceSpec, InstanceState, InstanceStatus,
+    LogOptions, PlatformError, ProgramSource, RemoveOptions,
+};
 
 use crate::bench::{Bench, GENERATION};
 use crate::check::{Check, Verdict, ensure};
+use crate::controller::Probe;
 use crate::probe::{Answer, Order};
+
+/// The longest `NAME=VALUE` that Linux gives to a program; others give longer ones.
+const STRING_BYTES_MAX: usize = (128 << 10) - 1;
+/// How many variables are many.
+const MANY: usize = 200;
 
 pub(super) const CHECKS: &[Check] = &[
     Check::new(
@@ -32,6 +42,12 @@ pub(super) const CHECKS: &[Check] = &[
         "environment is left out or changed on its way",
         "rule 7: what is asked is done or refused, never ignored",
         |bench| Box::pin(environment(bench)),
+    ),
+    Check::new(
+        "create::bad_names",
+        "a name that leads elsewhere is followed",
+        "rule 1: identity is (cluster, runner); what cannot be done as it was asked is refused",
+        |bench| Box::pin(bad_names(bench)),
     ),
     Check::new(
         "create::missing_program",
@@ -60,10 +76,7 @@ async fn registers(bench: &Bench) -> Verdict {
 async fn boots_once(bench: &Bench) -> Verdict {
     let live = bench.start().await?;
     bench.one_start(live.key()).await?;
-    let Some(status) = bench.status(live.key()).await? else {
-        return Err(crate::check::Flaw::broken("observe does not tell of a running instance"));
-    };
-    ensure!(status.state == InstanceState::Running, "a registered probe is told to be {:?}", status.state);
+    let status = bench.running_on(&*bench.platform, live.key()).await?;
     ensure!(status.digest == live.spec.digest(), "observe tells of another digest than the one created");
     ensure!(
         status.generation == GENERATION,
@@ -89,17 +102,88 @@ async fn observed_at_once(bench: &Bench) -> Verdict {
 }
 
 async fn environment(bench: &Bench) -> Verdict {
-    let asked = [("PROBE_WORDS", "grüße \"x\" = $HOME\n  two lines"), ("PROBE_EMPTY", "")];
+    let asked = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     let mut spec = bench.spec();
-    spec.env.extend(asked.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    spec.env.extend([("PROBE_WORDS", "grüße \"x\" = $HOME\n  two lines"), ("PROBE_EMPTY", "")].map(asked));
+    spec.env.extend([("PRÖBE", "ß"), ("probe.lower-case", "x")].map(asked));
+    // As long as any system gives one, and many.
+    let longest = "ö".repeat((STRING_BYTES_MAX - "PROBE_LONG=".len()) / 2);
+    spec.env.insert("PROBE_LONG".to_owned(), longest);
+    spec.env.extend((0..MANY).map(|number| (format!("PROBE_{number}"), "y".repeat(1 << 10))));
     let live = bench.start_on(&*bench.platform, spec).await?;
-    if let Answer::Seen { env, .. } = live.probe.order(Order::Look).await? {
-        for (name, value) in asked {
-            let found = env.get(name).map(String::as_str);
-            ensure!(found == Some(value), "{name} is {found:?}, not {value:?}");
+    as_asked(&live.spec, &live.probe).await?;
+    let mut spec = bench.spec();
+    spec.env.insert("PROBE_TOO_LONG".to_owned(), "z".repeat(STRING_BYTES_MAX + 1));
+    given_or_refused(bench, spec).await
+}
+
+/// Makes sure that a program has the environment that it was to have.
+async fn as_asked(spec: &InstanceSpec, probe: &Probe) -> Verdict {
+    if let Answer::Seen { env, .. } = probe.order(Order::Look).await? {
+        for (name, value) in &spec.env {
+            let short = |value: &str| value.chars().take(40).collect::<String>();
+            let found = env.get(name);
+            let is = found.map(|found| (found.len(), short(found)));
+            ensure!(found == Some(value), "{name:?} is {is:?}, not {:?}", (value.len(), short(value)));
         }
     }
     Ok(())
+}
+
+/// Makes sure that what may be more than the backend can do is done as it was asked, or refused: never half.
+async fn given_or_refused(bench: &Bench, spec: InstanceSpec) -> Verdict {
+    if let Err(error) = bench.create(&spec).await {
+        return refused(bench, &spec, &error).await;
+    }
+    let settled = || async {
+        if let Some(probe) = bench.controller.probes(spec.runner).pop() {
+            return Ok(Some(Ok(probe)));
+        }
+        Ok(match bench.status(spec.runner).await? {
+            Some(InstanceStatus { state: InstanceState::Ended(exit), .. }) => Some(Err(exit)),
+            _ => None,
+        })
+    };
+    match bench.until("it registers or is seen to have ended", settled).await? {
+        Ok(probe) => as_asked(&spec, &probe).await,
+        Err(exit) => {
+            ensure!(exit.code != Some(0), "it never registered, and is told to have ended well: {exit:?}");
+            Ok(())
+        }
+    }
+}
+
+/// Makes sure that a create that can never work was refused so.
+async fn refused(bench: &Bench, spec: &InstanceSpec, error: &PlatformError) -> Verdict {
+    let kinds = [ErrorKind::Missing, ErrorKind::Invalid, ErrorKind::Unsupported, ErrorKind::Denied];
+    ensure!(kinds.contains(&error.kind), "refused as {:?}: it will never work", error.kind);
+    ensure!(error.effect == Effect::None, "the refusal says that it may have taken effect");
+    ensure!(bench.status(spec.runner).await?.is_none(), "it was refused, and is there all the same");
+    Ok(())
+}
+
+/// Names that mean something else where they are taken for a path, a line, or a name of the backend's own.
+async fn bad_names(bench: &Bench) -> Verdict {
+    let live = bench.start().await?;
+    let odd = ["../../elsewhere", "/", "..", "-f", "a b\n\"c\"='d'", "\0", ""];
+    for name in odd {
+        let mut spec = bench.spec();
+        spec.labels.insert("module".to_owned(), name.to_owned());
+        spec.labels.insert("deployment".to_owned(), name.to_owned());
+        given_or_refused(bench, spec).await?;
+    }
+    let mut spec = bench.spec();
+    spec.env.insert("PROBE_\0".to_owned(), "x".to_owned());
+    given_or_refused(bench, spec).await?;
+    // Identity is the key. What the backend once called an instance leads to nothing under another one.
+    for native in odd.into_iter().chain([live.instance.native.as_str()]) {
+        let nobody = InstanceRef::new(bench.cluster.clone(), bench.key(), native);
+        bench.platform.stop_instance(&nobody, Duration::ZERO).await?;
+        bench.platform.remove_instance(&nobody, RemoveOptions::forced()).await?;
+        let read = bench.platform.logs(&nobody, LogOptions::default()).await;
+        ensure!(read.is_err(), "output of {native:?} is answered under a key that nothing has");
+    }
+    bench.never("a name led to an instance of another key", || async { Ok(!live.probe.serves().await) }).await
 }
 
 /// Programs of the kind that this platform takes, but that are not there.
@@ -128,11 +212,7 @@ async fn starts_never(bench: &Bench, program: Vec<ProgramSource>, name: &str) ->
     let mut spec = bench.spec();
     spec.program = program;
     match bench.create(&spec).await {
-        Err(error) => {
-            let kinds = [ErrorKind::Missing, ErrorKind::Invalid, ErrorKind::Unsupported, ErrorKind::Denied];
-            ensure!(kinds.contains(&error.kind), "refused as {:?}: it will never work", error.kind);
-            ensure!(bench.status(spec.runner).await?.is_none(), "it was refused, and is there all the same");
-        }
+        Err(error) => refused(bench, &spec, &error).await?,
         Ok(_) => {
             let Exit { never_started, message, .. } = bench.ended(spec.runner).await?;
             ensure!(never_started, "it ended, but is not told to have never started");

@@ -1,11 +1,11 @@
 //! How it ended is known exactly, or said not to be known.
 
 use ftl_core::PlatformExt;
-use ftl_core::platform::{Capability, Exit, InstanceState};
+use ftl_core::platform::{Capability, Exit};
 
 use crate::bench::{Bench, Live};
 use crate::check::{Check, Flaw, Verdict, ensure};
-use crate::probe::{AT_ONCE_VARIABLE, Order};
+use crate::probe::{AT_ONCE_VARIABLE, Answer, Order};
 
 /// Every code that some backend takes for something else.
 const CODES: [u8; 8] = [0, 1, 42, 125, 126, 127, 137, 255];
@@ -129,8 +129,7 @@ async fn oom(bench: &Bench) -> Verdict {
 async fn child_oom(bench: &Bench) -> Verdict {
     let live = start_bounded(bench).await?;
     live.probe.order(Order::EatInAChild { bytes: TOO_MUCH }).await?;
-    let state = bench.status(live.key()).await?.map(|status| status.state);
-    ensure!(state == Some(InstanceState::Running), "its child was killed, and it is told to be {state:?}");
+    bench.running_on(&*bench.platform, live.key()).await?;
     live.probe.end(Order::Exit { code: 7 }).await?;
     let exit = bench.ended(live.key()).await?;
     ensure!(exit.oom != Some(true), "its child's memory ran out, and is told to have been its own");
@@ -187,6 +186,20 @@ async fn no_restart(bench: &Bench) -> Verdict {
         Ok(bench.starts(live.key()) > 1 || !state.is_some_and(|status| status.ended()))
     };
     bench.never("it ended, and runs again", again).await
+}
+
+/// Without the claim, instances share a process: what ends it ends them all.
+pub(super) async fn one_process(bench: &Bench) -> Verdict {
+    let mut processes = Vec::new();
+    for _ in 0..2 {
+        if let Answer::Seen { process, .. } = bench.start().await?.probe.order(Order::Look).await? {
+            processes.push(process);
+        }
+    }
+    if processes.first() != processes.last() {
+        return Err(Flaw::not_proven("each instance has a process of its own, and that is not claimed"));
+    }
+    Ok(())
 }
 
 /// Without the claim, no code is told of an end with a code.

@@ -4,7 +4,7 @@ use ftl_core::platform::{ReleaseOptions, RemoveOptions};
 
 use super::create::no_program;
 use crate::bench::Bench;
-use crate::check::{Check, Flaw, Verdict, ensure};
+use crate::check::{Check, Verdict, ensure};
 use crate::probe::Order;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -28,46 +28,27 @@ pub(super) const CHECKS: &[Check] = &[
     ),
 ];
 
-async fn leftovers(bench: &Bench) -> Result<Vec<String>, Flaw> {
-    let mut found = bench.fixture.leftovers(&bench.cluster).await;
-    if let Some(found) = &mut found {
-        found.sort();
-    }
-    found.ok_or_else(|| Flaw::not_proven("the fixture cannot tell what the backend holds"))
-}
-
-/// Waits until the backend holds just this.
-async fn holds(bench: &Bench, before: &[String]) -> Verdict {
-    let same = || async { Ok((leftovers(bench).await? == before).then_some(())) };
-    if bench.until("", same).await.is_err() {
-        let mut more = leftovers(bench).await?;
-        more.retain(|item| !before.contains(item));
-        return Err(Flaw::broken(format!("left behind: {}", more.join(", "))));
-    }
-    Ok(())
-}
-
 async fn remove(bench: &Bench) -> Verdict {
-    let before = leftovers(bench).await?;
+    let before = bench.leftovers().await?;
     let ended = bench.start().await?;
     let running = bench.start().await?;
-    ensure!(leftovers(bench).await? != before, "the fixture does not see an instance that runs");
+    ensure!(bench.leftovers().await? != before, "the fixture does not see an instance that runs");
     ended.probe.end(Order::Exit { code: 0 }).await?;
     bench.ended(ended.key()).await?;
     bench.platform.remove_instance(&ended.instance, RemoveOptions::default()).await?;
     bench.platform.remove_instance(&running.instance, RemoveOptions::forced()).await?;
-    holds(bench, &before).await
+    bench.holds(&before).await
 }
 
 async fn failed_create(bench: &Bench) -> Verdict {
-    let before = leftovers(bench).await?;
+    let before = bench.leftovers().await?;
     let mut spec = bench.spec();
     spec.program = no_program(bench);
     if let Ok(created) = bench.create(&spec).await {
         bench.ended(spec.runner).await?;
         bench.platform.remove_instance(&created.instance, RemoveOptions::default()).await?;
     }
-    holds(bench, &before).await
+    bench.holds(&before).await
 }
 
 async fn release(bench: &Bench) -> Verdict {
@@ -82,5 +63,5 @@ async fn release(bench: &Bench) -> Verdict {
     bench.gone(&running.probe).await?;
     let again = bench.platform.release(&bench.cluster, ReleaseOptions::with_instances()).await?;
     ensure!(again.left.is_empty(), "released again, left: {}", again.left.join(", "));
-    holds(bench, &[]).await
+    bench.holds(&[]).await
 }

@@ -6,8 +6,9 @@ use ftl_core::key::Epoch;
 use ftl_core::platform::{Capability, Effect, ErrorKind, InstanceState, PlatformError, RemoveOptions};
 use ftl_core::{Platform, PlatformExt};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
-use crate::bench::{Bench, GENERATION};
+use crate::bench::{Bench, GENERATION, Times};
 use crate::check::{Check, Flaw, Verdict, ensure};
 use crate::probe::Order;
 
@@ -71,8 +72,8 @@ async fn eight_parallel(bench: &Bench) -> Verdict {
     for number in 0..8 {
         let platform: Arc<dyn Platform> =
             if number % 2 == 0 { bench.platform.clone() } else { other.clone() };
-        let spec = spec.clone();
-        creates.spawn(async move { insist(&*platform, &spec).await });
+        let (spec, times) = (spec.clone(), bench.times);
+        creates.spawn(async move { insist(&*platform, &spec, times).await });
     }
     let mut first = 0;
     while let Some(created) = creates.join_next().await {
@@ -87,17 +88,17 @@ async fn eight_parallel(bench: &Bench) -> Verdict {
 async fn insist(
     platform: &dyn Platform,
     spec: &ftl_core::platform::InstanceSpec,
+    times: Times,
 ) -> Result<bool, PlatformError> {
-    const TRIES: usize = 50;
-    for _ in 0..TRIES {
+    let deadline = Instant::now() + times.patience;
+    loop {
         match platform.create_runner(spec).await {
-            Err(error) if error.kind == ErrorKind::Busy => {
-                tokio::time::sleep(error.retry_after.unwrap_or(std::time::Duration::from_millis(20))).await;
+            Err(error) if error.kind == ErrorKind::Busy && Instant::now() < deadline => {
+                sleep(error.retry_after.unwrap_or(times.look)).await;
             }
             other => return other.map(|created| created.existed),
         }
     }
-    platform.create_runner(spec).await.map(|created| created.existed)
 }
 
 /// Makes sure that a create is refused so, and hurts nobody.

@@ -18,13 +18,14 @@ use tokio::time::{sleep, timeout};
 use crate::bench::{Bench, Live};
 use crate::check::{Check, Flaw, Verdict, ensure};
 use crate::faulty::{Fault, Faulty};
-use crate::host::{Asked, BEGUN};
+use crate::host::{Asked, CREATING, PREPARING};
+use crate::probe::Order;
 
 /// A call that takes more polls than this is dropped at this many of them only.
 const POLLS_MAX: usize = 64;
 /// How long the shortest wait for a program's consent is.
 const NOW: Duration = Duration::ZERO;
-/// A host is killed at so many moments of a start, evenly apart, and once after it.
+/// A host is killed at so many moments of a start, evenly apart, and once before and once after it.
 const KILLS: u32 = 20;
 
 const DROPPED: &str = "Cancellation: \"every method may be called again\"";
@@ -60,6 +61,15 @@ pub(super) const CHECKS: &[Check] = &[
         |bench| Box::pin(kill_host(bench)),
     )
     .needs(Capability::Adopt),
+    Check::new("lost::stop_reply", "a stop whose answer was lost cannot be asked again", DROPPED, |bench| {
+        Box::pin(stop_reply(bench))
+    }),
+    Check::new(
+        "lost::remove_reply",
+        "a removal whose answer was lost cannot be asked again",
+        DROPPED,
+        |bench| Box::pin(remove_reply(bench)),
+    ),
     Check::new("lost::stop_dropped", "a stop that was given up cannot be asked again", DROPPED, |bench| {
         Box::pin(stop_dropped(bench))
     }),
@@ -108,51 +118,52 @@ async fn create_dropped(bench: &Bench) -> Verdict {
             break;
         }
     }
-    for key in keys {
-        ensure!(bench.starts(key) == 1, "runner {key} was started {} times", bench.starts(key));
-    }
-    Ok(())
+    bench.no_second_start(&keys).await
 }
 
 async fn half_made(bench: &Bench) -> Verdict {
+    let mut keys = Vec::new();
     for fault in drops() {
         let dies = bench.fresh().await?;
         let (spec, hit) = give_up_create(&dies, bench.spec(), fault).await?;
         drop(dies);
         complete(bench, &*bench.fresh().await?, &spec, &format!("{fault:?}")).await?;
-        ensure!(bench.starts(spec.runner) == 1, "{fault:?}: started {} times", bench.starts(spec.runner));
+        keys.push(spec.runner);
         if !hit {
             break;
         }
     }
-    Ok(())
+    bench.no_second_start(&keys).await
 }
 
 async fn kill_host(bench: &Bench) -> Verdict {
     let mut keys = Vec::new();
-    for part in 0..KILLS {
-        let at = bench.times.start * part / KILLS;
+    let moments = (0..KILLS).map(|part| (CREATING, bench.times.start * part / KILLS));
+    for (doing, at) in moments.chain([(PREPARING, bench.times.start / 2)]) {
         let moment = |_| async move {
             sleep(at).await;
             Ok(())
         };
-        let spec = create_in_host(bench, moment).await?;
-        let when = format!("killed {at:?} after it began");
+        let spec = create_in_host(bench, doing, moment).await?;
+        let when = format!("killed {at:?} after it was {doing}");
         complete(bench, &*bench.fresh().await?, &spec, &when).await?;
         keys.push(spec.runner);
     }
-    let spec = create_in_host(bench, |key| async move { bench.registered(key).await.map(drop) }).await?;
+    let registered = |key| async move { bench.registered(key).await.map(drop) };
+    let spec = create_in_host(bench, CREATING, registered).await?;
     let when = "killed after the instance registered";
     let created = complete(bench, &*bench.fresh().await?, &spec, when).await?;
     ensure!(created.existed, "{when}: asked again, it was made again");
     keys.push(spec.runner);
-    // Whoever was started twice may say so late.
-    let twice = || async { Ok(keys.iter().any(|key| bench.starts(*key) > 1)) };
-    bench.never("an instance was started by a Controller that was killed, and again", twice).await
+    bench.no_second_start(&keys).await
 }
 
-/// Has a host create an instance, and kills it at that moment after it began.
-async fn create_in_host<F>(bench: &Bench, moment: impl FnOnce(RunnerKey) -> F) -> Result<InstanceSpec, Flaw>
+/// Has a host create an instance, and kills it at that moment after it said that it is doing this.
+async fn create_in_host<F>(
+    bench: &Bench,
+    doing: &str,
+    moment: impl FnOnce(RunnerKey) -> F,
+) -> Result<InstanceSpec, Flaw>
 where
     F: Future<Output = Verdict>,
 {
@@ -161,7 +172,7 @@ where
     let Some(host) = bench.fixture.host() else {
         return Err(Flaw::not_proven("the fixture has no process that hosts the platform"));
     };
-    let begun = timeout(bench.times.patience, begin(host, &asked)).await;
+    let begun = timeout(bench.times.patience, begin(host, &asked, doing)).await;
     let begun = begun.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let broken = |error| Flaw::broken(format!("the host of the platform: {error}"));
     let mut host = begun.map_err(broken)?;
@@ -170,8 +181,8 @@ where
     Ok(asked.instance(&*bench.fixture))
 }
 
-/// Has a host begin to do this. It is killed with what is answered.
-async fn begin(host: std::process::Command, asked: &Asked) -> io::Result<Child> {
+/// Has a host do this, until it says so. It is killed with what is answered.
+async fn begin(host: std::process::Command, asked: &Asked, until: &str) -> io::Result<Child> {
     let mut host = Command::from(host);
     host.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut host = host.spawn()?;
@@ -183,11 +194,11 @@ async fn begin(host: std::process::Command, asked: &Asked) -> io::Result<Child> 
     tell.write_all(&line).await?;
     let mut said = BufReader::new(says).lines();
     while let Some(line) = said.next_line().await? {
-        if line == BEGUN {
+        if line == until {
             return Ok(host);
         }
     }
-    Err(io::Error::other(format!("it ended before it said `{BEGUN}`")))
+    Err(io::Error::other(format!("it ended before it said `{until}`")))
 }
 
 /// Creates and gives up there; says whether it was given up indeed.
@@ -225,6 +236,28 @@ fn busy_or<T>(outcome: Result<T, PlatformError>) -> Result<Option<T>, Flaw> {
         Err(error) if error.kind == ErrorKind::Busy => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+async fn stop_reply(bench: &Bench) -> Verdict {
+    let live = bench.start().await?;
+    live.probe.order(Order::IgnoreTerm).await?;
+    let faulty = Faulty::new(bench.platform.clone(), Fault::Reply);
+    let answer = faulty.stop_instance(&live.instance, bench.times.patience * 10).await;
+    ensure!(faulty.hit(), "the stop was refused: {answer:?}");
+    bench.platform.stop_instance(&live.instance, NOW).await?;
+    let exit = bench.ended(live.key()).await?;
+    ensure!(exit.asked, "it was asked to end, and is told to have ended by itself: {exit:?}");
+    Ok(())
+}
+
+async fn remove_reply(bench: &Bench) -> Verdict {
+    let live = bench.start().await?;
+    let faulty = Faulty::new(bench.platform.clone(), Fault::Reply);
+    let answer = faulty.remove_instance(&live.instance, RemoveOptions::forced()).await;
+    ensure!(faulty.hit(), "the removal was refused: {answer:?}");
+    ensure!(bench.status(live.key()).await?.is_none(), "it was removed, and is still told of");
+    bench.platform.remove_instance(&live.instance, RemoveOptions::forced()).await?;
+    bench.gone(&live.probe).await
 }
 
 async fn stop_dropped(bench: &Bench) -> Verdict {

@@ -4,7 +4,7 @@ use ftl_core::PlatformExt;
 use ftl_core::key::RunnerKey;
 use ftl_core::platform::{Capability, RemoveOptions};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Live};
 use crate::check::{Check, Flaw, Verdict, chain, ensure};
 use crate::probe::{Answer, Order};
 
@@ -42,7 +42,7 @@ fn hidden(bench: &Bench, key: RunnerKey, whose: &str, text: &str) -> Verdict {
 
 async fn argv_env(bench: &Bench) -> Verdict {
     let live = bench.start().await?;
-    if let Answer::Seen { args, env } = live.probe.order(Order::Look).await? {
+    if let Answer::Seen { args, env, .. } = live.probe.order(Order::Look).await? {
         hidden(bench, live.key(), "the arguments", &args.join(" "))?;
         hidden(bench, live.key(), "the environment", &format!("{env:?}"))?;
     }
@@ -51,13 +51,16 @@ async fn argv_env(bench: &Bench) -> Verdict {
 
 async fn backend_view(bench: &Bench) -> Verdict {
     let live = bench.start().await?;
-    match bench.fixture.raw(&live.instance).await {
-        None => Err(Flaw::not_proven("the fixture cannot look at the backend")),
-        Some(shown) => {
-            ensure!(!shown.is_empty(), "the backend shows nothing of an instance that runs");
-            hidden(bench, live.key(), "what the backend shows", &shown)
-        }
-    }
+    let shown = shown(bench, &live).await?;
+    ensure!(!shown.is_empty(), "the backend shows nothing of an instance that runs");
+    hidden(bench, live.key(), "what the backend shows", &shown)
+}
+
+/// What the backend shows of an instance. A look that fails says nothing, and is made again.
+async fn shown(bench: &Bench, live: &Live) -> Result<String, Flaw> {
+    let look = || async { Ok(bench.fixture.raw(&live.instance).await.ok()) };
+    let shown = bench.until("the backend can be looked at", look).await?;
+    shown.ok_or_else(|| Flaw::not_proven("the fixture cannot look at the backend"))
 }
 
 async fn told(bench: &Bench) -> Verdict {
@@ -83,9 +86,17 @@ async fn told(bench: &Bench) -> Verdict {
 async fn gone(bench: &Bench) -> Verdict {
     let live = bench.start().await?;
     bench.platform.remove_instance(&live.instance, RemoveOptions::forced()).await?;
-    if bench.fixture.leftovers(&bench.cluster).await.is_none() {
-        return Err(Flaw::not_proven("the fixture cannot look at the backend"));
-    }
-    let shown = bench.fixture.raw(&live.instance).await.unwrap_or_default();
+    let shown = shown(bench, &live).await?;
     hidden(bench, live.key(), "what the backend still shows after the removal", &shown)
+}
+
+/// Without the claim, the backend shows the boot document: that is what secrets are refused for.
+pub(super) async fn not_hidden(bench: &Bench) -> Verdict {
+    let live = bench.start().await?;
+    match hidden(bench, live.key(), "what the backend shows", &shown(bench, &live).await?) {
+        Ok(()) => {
+            Err(Flaw::not_proven("the boot document was not seen where it is not claimed to be hidden"))
+        }
+        Err(_) => Ok(()),
+    }
 }

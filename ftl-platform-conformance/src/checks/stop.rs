@@ -6,11 +6,14 @@ use ftl_core::platform::{Capability, InstanceRef, InstanceState};
 use tokio::time::{Instant, sleep};
 
 use crate::bench::{Bench, Live};
-use crate::check::{Check, Flaw, Verdict, ensure};
+use crate::check::{Check, Flaw, Verdict, chain, ensure};
+use crate::controller::OrderError;
 use crate::probe::{GRACEFUL_CODE, Order};
 
 /// Longer than any check may take.
-const LONG: Duration = Duration::from_secs(300);
+const LONG: Duration = Duration::from_secs(24 * 60 * 60);
+/// A grace that is over only long after whoever is killed at once was seen to be gone.
+const GRACE: Duration = Duration::from_secs(2);
 const ASK: &str = "stop_instance \"ask to end; kill when grace is over\"";
 
 pub(super) const CHECKS: &[Check] = &[
@@ -87,7 +90,7 @@ async fn runs_on(bench: &Bench, live: &Live) -> Verdict {
 
 async fn kills(bench: &Bench) -> Verdict {
     let live = stubborn(bench).await?;
-    let (grace, asked) = (bench.times.quiet, Instant::now());
+    let (grace, asked) = (bench.times.quiet.max(GRACE), Instant::now());
     bench.platform.stop_instance(&live.instance, grace).await?;
     let exit = bench.ended(live.key()).await?;
     ensure!(asked.elapsed() >= grace, "it was killed after {:?}, before its grace was over", asked.elapsed());
@@ -167,15 +170,37 @@ async fn tree(bench: &Bench) -> Verdict {
 /// What a platform that does not claim `kill` does with a program that cannot be ended: it says that it still runs.
 pub(super) async fn not_killed_is_stopping(bench: &Bench) -> Verdict {
     let live = stubborn(bench).await?;
-    // Much longer than it is looked at: whoever looks may be late.
-    let busy = bench.times.quiet * 5;
-    live.probe.order(Order::Hog { millis: busy.as_millis() as u64 }).await?;
-    let until = Instant::now() + bench.times.quiet;
+    // It lets go when it is told to, and not after a time: whoever looks may be late.
+    let hold = bench.controller.directory().join("hold");
+    let no_means = |error: &dyn std::error::Error| Flaw::not_proven(chain(error));
+    std::fs::write(&hold, "").map_err(|error| no_means(&error))?;
+    live.probe.order(Order::Hog { hold: hold.clone() }).await.map_err(|error| no_means(&error))?;
     bench.platform.stop_instance(&live.instance, Duration::ZERO).await?;
-    while Instant::now() < until {
-        runs_on(bench, &live).await?;
-        sleep(bench.times.look).await;
-    }
+    let told = bench.never("", || async { runs_on(bench, &live).await.map(|()| false) }).await;
+    std::fs::remove_file(&hold).map_err(|error| no_means(&error))?;
+    told?;
     bench.ended(live.key()).await?;
     Ok(())
+}
+
+/// What a platform that does not claim `kill_tree` does with a descendant: it leaves it alone. Where programs have none,
+/// there is nothing to end.
+pub(super) async fn child_left(bench: &Bench) -> Verdict {
+    let live = bench.start().await?;
+    match live.probe.order(Order::Spawn).await {
+        Err(OrderError::Cannot(_)) => return Ok(()),
+        spawned => spawned?,
+    };
+    let child = || async { Ok(bench.controller.children(live.key()).pop()) };
+    let child = bench.until("the probe's child registers", child).await?;
+    bench.platform.stop_instance(&live.instance, Duration::ZERO).await?;
+    bench.ended(live.key()).await?;
+    bench.gone(&live.probe).await?;
+    let left = bench.never("", || async { Ok(!child.serves().await) }).await;
+    if left.is_err() {
+        return Err(Flaw::not_proven("a child ended with its parent, and that is not claimed"));
+    }
+    // Nobody else ends it.
+    child.end(Order::Exit { code: 0 }).await?;
+    bench.gone(&child).await
 }

@@ -2,7 +2,7 @@
 
 use ftl_core::platform::{Capability, Effect, ErrorKind, ProgramSource};
 
-use super::{adopt, exit, logs, stop};
+use super::{adopt, exit, logs, secret, stop};
 use crate::bench::Bench;
 use crate::check::{Flaw, Verdict, ensure};
 
@@ -24,12 +24,11 @@ pub(crate) async fn refused(bench: &Bench, capability: Capability) -> Verdict {
         Capability::ProgramRegistered => {
             program_refused(bench, ProgramSource::Registered("probe".to_owned())).await
         }
-        // Nothing can be asked: the refusal is that no value of this platform says that it can.
-        other => {
-            let claimed = bench.fresh().await?.describe().can(other);
-            ensure!(!claimed, "one value does not claim `{other}`, another one does");
-            Ok(())
-        }
+        Capability::Process => exit::one_process(bench).await,
+        Capability::KillTree => stop::child_left(bench).await,
+        Capability::SecretFiles => secret::not_hidden(bench).await,
+        // No check needs them yet.
+        other => Err(Flaw::not_proven(format!("nothing shows how `{other}` is refused"))),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What probe and suite say to each other: one JSON object a line.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use ftl_core::key::RunnerKey;
 use ftl_core::runner::Stream;
@@ -36,8 +37,8 @@ pub(crate) enum Order {
     Panic,
     /// From now on, do not end when asked to.
     IgnoreTerm,
-    /// Do not yield for so long, and then go on.
-    Hog { millis: u64 },
+    /// Do not yield for as long as this file is there, and then go on.
+    Hog { hold: PathBuf },
     /// Send this signal to itself.
     Signal { number: i32 },
     /// Write these bytes.
@@ -62,6 +63,6 @@ pub(crate) enum Answer {
     Done,
     /// It cannot be done here.
     Cannot { why: String },
-    /// What it was started with.
-    Seen { args: Vec<String>, env: BTreeMap<String, String> },
+    /// What it was started with, and in which process it is: a number that no other one has.
+    Seen { args: Vec<String>, env: BTreeMap<String, String>, process: String },
 }

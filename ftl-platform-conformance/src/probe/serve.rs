@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use ftl_core::boot::Boot;
 use ftl_core::memory::StopSignal;
@@ -12,6 +13,11 @@ use tokio::signal::unix::Signal;
 
 use super::order::{Answer, Hello, LINE_BYTES_MAX, Order};
 use super::process;
+
+/// For how long nobody is waited for who was to say that the hogging is over: a suite that was killed does not.
+const HOG_TIME_MAX: Duration = Duration::from_secs(300);
+/// Between two looks whether it is over.
+const HOG_LOOK: Duration = Duration::from_millis(5);
 
 /// Both directions of a connection.
 pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -104,13 +110,14 @@ pub(super) async fn serve(
                 ignores_term = true;
                 Answer::Done
             }
-            Order::Hog { millis } => {
+            Order::Hog { hold } if hold.exists() => {
                 // Said first: nobody hears it while it lasts.
                 say(&mut lines, &Answer::Done).await?;
-                hog(place, Duration::from_millis(millis));
+                hog(place, &hold);
                 continue;
             }
-            Order::Look => process::look(place),
+            Order::Hog { hold } => Answer::Cannot { why: format!("{} is not seen here", hold.display()) },
+            Order::Look => process::look(place)?,
             other => match place {
                 Place::Process => process::obey(other, runner, suites)?,
                 Place::Task(_) => Answer::Cannot { why: format!("a task cannot do {other:?}") },
@@ -121,10 +128,16 @@ pub(super) async fn serve(
 }
 
 /// Does not come to an await. A task says so to its runtime, which has others to run.
-fn hog(place: &Place, time: Duration) {
+fn hog(place: &Place, hold: &Path) {
+    let until = Instant::now() + HOG_TIME_MAX;
+    let hog = || {
+        while hold.exists() && Instant::now() < until {
+            std::thread::sleep(HOG_LOOK);
+        }
+    };
     match place {
-        Place::Process => std::thread::sleep(time),
-        Place::Task(_) => tokio::task::block_in_place(|| std::thread::sleep(time)),
+        Place::Process => hog(),
+        Place::Task(_) => tokio::task::block_in_place(hog),
     }
 }
 

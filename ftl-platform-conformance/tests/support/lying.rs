@@ -22,19 +22,29 @@ use ftl_core::platform::{
 use ftl_core::runner::{OutputLine, Stream};
 use ftl_platform_conformance::{Fixture, Lookalike};
 use futures_util::{StreamExt, stream};
+use tokio::sync::Barrier;
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep};
+use tokio::time::timeout;
 
-/// For how long a platform that is late does not tell.
-const LATE: Duration = Duration::from_secs(1);
+/// For how long creates wait for each other that look before any of them acts.
+const LOOKING_TIME: Duration = Duration::from_secs(20);
+/// Creates that look before any of them acts.
+const AT_ONCE: usize = 8;
+/// Where a value is cut that is.
+const CUT_AT: usize = 4096;
 
 /// One way to lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lie {
+    IsNeverReady,
+    CannotBeSeen,
     StartsNothing,
     StartsTwice,
     SeesLate,
     DropsEnvironment,
+    CutsValues,
+    OnlyAscii,
+    TrustsNatives,
     MissingRuns,
     BareErrno,
     NeverExisted,
@@ -50,6 +60,7 @@ pub(crate) enum Lie {
     MarksBeforeItStops,
     MarksBeforeItRemoves,
     Claims(Capability),
+    Denies(Capability),
     OutlivesItself,
     LosesWhatTheDeadBegan,
     TouchesTheForeign,
@@ -60,6 +71,7 @@ pub(crate) enum Lie {
     HearsTheFirstStop,
     SaysStoppingIsEnded,
     StopOfNothingIsAnError,
+    SecondStopIsAnError,
     LosesStopsOfTheUnseen,
     RemovesWhatRuns,
     RemovesNothing,
@@ -68,6 +80,8 @@ pub(crate) enum Lie {
     ZeroIsTheCode,
     SignalIsACode,
     NoMemoryIsFalse,
+    NoMemoryIsAKill,
+    AnyNoMemoryIsItsOwn,
     EverybodyAsked,
     CrashSpreads,
     ForgetsTheQuick,
@@ -98,6 +112,8 @@ pub(crate) struct LyingFixture {
     pub(crate) values: AtomicUsize,
     /// Whether what is somebody else's was touched.
     pub(crate) touched: Arc<AtomicBool>,
+    /// What all its values remember.
+    pub(crate) known: Arc<Mutex<Known>>,
 }
 
 /// The first values tell the truth: what is timed before the checks is not what is checked.
@@ -113,27 +129,33 @@ impl Fixture for LyingFixture {
         let mut description = inner.describe().clone();
         match self.lie {
             Lie::Claims(capability) => description.capabilities.push(capability),
-            Lie::TouchesTheForeign | Lie::LosesWhatTheDeadBegan => {
-                description.capabilities.push(Capability::Adopt)
+            Lie::Denies(capability) => description.capabilities.retain(|claimed| *claimed != capability),
+            Lie::TouchesTheForeign => description.capabilities.push(Capability::Adopt),
+            Lie::NoMemoryIsAKill | Lie::AnyNoMemoryIsItsOwn => {
+                description.capabilities.extend([Capability::ExitOom, Capability::LimitMemory]);
             }
             _ => {}
         }
         if self.lie == Lie::OutlivesItself {
             std::mem::forget(inner.clone());
         }
-        let (folder, touched) = (self.folder.clone(), self.touched.clone());
-        Ok(Arc::new(Lying { inner, lie: self.lie, description, folder, touched, known: Mutex::default() }))
+        let (folder, touched, known) = (self.folder.clone(), self.touched.clone(), self.known.clone());
+        let looked = Barrier::new(AT_ONCE);
+        Ok(Arc::new(Lying { inner, lie: self.lie, description, folder, touched, known, looked }))
     }
 
     fn program(&self) -> Vec<ProgramSource> {
         self.inner.program()
     }
 
-    async fn leftovers(&self, cluster: &ClusterId) -> Option<Vec<String>> {
+    async fn leftovers(&self, cluster: &ClusterId) -> Result<Option<Vec<String>>, PlatformError> {
+        if self.lie == Lie::CannotBeSeen && self.values.load(Ordering::Relaxed) > HONEST_VALUES {
+            return Err(PlatformError::new(ErrorKind::Unavailable, "the backend is away"));
+        }
         self.inner.leftovers(cluster).await
     }
 
-    async fn raw(&self, instance: &InstanceRef) -> Option<String> {
+    async fn raw(&self, instance: &InstanceRef) -> Result<Option<String>, PlatformError> {
         self.inner.raw(instance).await
     }
 
@@ -170,14 +192,16 @@ struct Lying {
     description: Description,
     folder: PathBuf,
     touched: Arc<AtomicBool>,
-    known: Mutex<Known>,
+    known: Arc<Mutex<Known>>,
+    /// Where creates meet that have looked.
+    looked: Barrier,
 }
 
 /// What it remembers so as to lie better.
-#[derive(Default)]
-struct Known {
+#[derive(Debug, Default)]
+pub(crate) struct Known {
     clusters: BTreeSet<ClusterId>,
-    created: BTreeMap<RunnerKey, (InstanceSpec, Instant)>,
+    created: BTreeMap<RunnerKey, InstanceSpec>,
     marked: BTreeSet<RunnerKey>,
     hidden: BTreeSet<RunnerKey>,
 }
@@ -213,7 +237,7 @@ impl Lying {
 
     /// What it does before it creates, instead of only that.
     async fn before_create(&self, spec: &InstanceSpec) -> Option<Result<Created, PlatformError>> {
-        let first = self.known().created.insert(spec.runner, (spec.clone(), Instant::now())).is_none();
+        let first = self.known().created.insert(spec.runner, spec.clone()).is_none();
         match self.lie {
             Lie::StartsNothing => {
                 let mut created = existed(spec);
@@ -275,9 +299,9 @@ impl Lying {
     /// What it tells of an instance; nothing, if it hides it.
     fn tell(&self, mut status: InstanceStatus) -> Option<InstanceStatus> {
         let key = status.instance.runner;
-        let age = self.known().created.get(&key).map(|(_, at)| at.elapsed());
         let hidden = key >= twin(RunnerKey(0)) || self.known().hidden.contains(&key);
-        if hidden || (self.lie == Lie::SeesLate && age.is_some_and(|age| age < LATE)) {
+        // Later than anybody looks.
+        if hidden || self.lie == Lie::SeesLate {
             return None;
         }
         if self.lie == Lie::SaysStoppingIsEnded && status.state == InstanceState::Stopping {
@@ -290,10 +314,43 @@ impl Lying {
             (Lie::ZeroIsTheCode, _) => exit.code = Some(0),
             (Lie::SignalIsACode, Some(signal)) => (exit.code, exit.signal) = (Some(128 + signal), None),
             (Lie::NoMemoryIsFalse, _) => exit.oom = Some(false),
+            (Lie::AnyNoMemoryIsItsOwn, _) => exit.oom = Some(self.is_bounded(key)),
             (Lie::EverybodyAsked, _) => exit.asked = true,
             _ => {}
         }
         Some(status)
+    }
+
+    fn is_bounded(&self, key: RunnerKey) -> bool {
+        self.known().created.get(&key).is_some_and(|spec| spec.needs.limits.memory_bytes.is_some())
+    }
+
+    /// Whom a stop or a removal is taken to mean.
+    fn meant(&self, instance: &InstanceRef) -> InstanceRef {
+        let mut meant = instance.clone();
+        if self.lie == Lie::TrustsNatives {
+            meant.runner = instance.native.parse().unwrap_or(instance.runner);
+        }
+        meant
+    }
+
+    /// What it asks for instead.
+    fn change(&self, spec: &mut InstanceSpec) {
+        match self.lie {
+            Lie::DropsEnvironment => spec.env.clear(),
+            Lie::CutsValues => spec.env.values_mut().for_each(|value| {
+                value.truncate(value.floor_char_boundary(CUT_AT));
+            }),
+            Lie::OnlyAscii => {
+                spec.env.values_mut().for_each(|value| value.retain(|letter| letter.is_ascii()))
+            }
+            Lie::BootInTheEnvironment => {
+                let boot = String::from_utf8_lossy(spec.boot.expose()).into_owned();
+                spec.env.insert("BOOT".to_owned(), boot);
+            }
+            Lie::NoMemoryIsAKill | Lie::AnyNoMemoryIsItsOwn => bound(spec),
+            _ => {}
+        }
     }
 
     /// What it does when it sees an end.
@@ -302,7 +359,7 @@ impl Lying {
             let InstanceState::Ended(exit) = &status.state else { continue };
             let key = status.instance.runner;
             if self.lie == Lie::Restarts && self.marks(key) {
-                let spec = self.known().created.get(&key).map(|(spec, _)| spec.clone());
+                let spec = self.known().created.get(&key).cloned();
                 self.again(&spec.unwrap()).await.unwrap();
             }
             if self.lie == Lie::CrashSpreads && exit.signal == Some(6) {
@@ -323,6 +380,19 @@ impl Lying {
     }
 }
 
+/// Has the shell bound the memory of a program, where the platform cannot.
+fn bound(spec: &mut InstanceSpec) {
+    let Some(bytes) = spec.needs.limits.memory_bytes.take() else { return };
+    for source in &mut spec.program {
+        let ProgramSource::Binary { path, args } = source else { continue };
+        let bounded =
+            ["-c", "ulimit -v \"$0\" && exec \"$@\"", &(bytes >> 10).to_string()].map(str::to_owned);
+        let program = path.to_str().unwrap().to_owned();
+        *args = bounded.into_iter().chain([program]).chain(std::mem::take(args)).collect();
+        *path = "/bin/sh".into();
+    }
+}
+
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Platform for Lying {
@@ -336,6 +406,9 @@ impl Platform for Lying {
 
     async fn prepare(&self, cluster: &ClusterSpec) -> Result<ClusterAccess, PlatformError> {
         self.known().clusters.insert(cluster.cluster.clone());
+        if self.lie == Lie::IsNeverReady {
+            return std::future::pending().await;
+        }
         self.inner.prepare(cluster).await
     }
 
@@ -346,17 +419,10 @@ impl Platform for Lying {
         let there = self.inner.observe(&spec.cluster).await?;
         let was_there = there.iter().any(|status| status.instance.runner == spec.runner);
         if self.lie == Lie::ChecksThenActs {
-            sleep(LATE).await;
+            timeout(LOOKING_TIME, self.looked.wait()).await.unwrap();
         }
         let mut spec = spec.clone();
-        match self.lie {
-            Lie::DropsEnvironment => spec.env.clear(),
-            Lie::BootInTheEnvironment => {
-                let boot = String::from_utf8_lossy(spec.boot.expose()).into_owned();
-                spec.env.insert("BOOT".to_owned(), boot);
-            }
-            _ => {}
-        }
+        self.change(&mut spec);
         let answer = self.inner.create_instance(&spec).await;
         self.after_create(&spec, was_there, answer).await
     }
@@ -425,6 +491,9 @@ impl Platform for Lying {
             }
             Lie::LosesStopsOfTheUnseen if !self.known().marked.contains(&instance.runner) => return Ok(()),
             Lie::HearsTheFirstStop if !self.marks(instance.runner) => return Ok(()),
+            Lie::SecondStopIsAnError if !self.marks(instance.runner) => {
+                return Err(PlatformError::new(ErrorKind::Conflict, "it was asked already"));
+            }
             Lie::MarksBeforeItStops => {
                 if !self.marks(instance.runner) {
                     return Ok(());
@@ -436,7 +505,7 @@ impl Platform for Lying {
             Lie::GivesAllGrace => Duration::from_secs(3600),
             _ => grace,
         };
-        self.inner.stop_instance(instance, grace).await
+        self.inner.stop_instance(&self.meant(instance), grace).await
     }
 
     async fn remove_instance(
@@ -465,7 +534,7 @@ impl Platform for Lying {
             }
             _ => {}
         }
-        self.inner.remove_instance(instance, options).await
+        self.inner.remove_instance(&self.meant(instance), options).await
     }
 
     async fn release(&self, cluster: &ClusterId, options: ReleaseOptions) -> Result<Released, PlatformError> {
@@ -479,7 +548,7 @@ impl Platform for Lying {
 impl fmt::Debug for Lying {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.lie == Lie::DebugTells {
-            for (spec, _) in self.known().created.values() {
+            for spec in self.known().created.values() {
                 write!(f, "{}", String::from_utf8_lossy(spec.boot.expose()))?;
             }
         }
