@@ -313,6 +313,23 @@ async fn tied_instances_end_with_the_platform() {
     std::fs::remove_dir_all(bench.place(1)).unwrap();
 }
 
+#[tokio::test]
+async fn the_lifeline_of_a_tied_instance_closes_with_the_platform() {
+    let mut bench = Bench::new(Mode::Tied);
+    // In a session of its own it is killed by nobody: only the pipe tells it.
+    let hears = "cat <&3 >/dev/null; echo closed > heard";
+    let start = format!("exec 3<&0; setsid sh -c 'echo $$; {hears}' & exec sleep 60");
+    let instance = bench.create(shell(1, &start)).await;
+    let pid = pid_of(&bench, &instance).await;
+    assert!(runs(&pid));
+    let heard = bench.run(1).join("heard");
+    assert!(!heard.exists(), "as long as the platform is there");
+    bench.local = local(&bench.directory.path().join("other"), &Mode::Tied);
+    wait_for_end(&pid).await;
+    assert_eq!(std::fs::read_to_string(heard).unwrap(), "closed\n");
+    std::fs::remove_dir_all(bench.place(1)).unwrap();
+}
+
 /// As the next process does it.
 fn adopt(bench: &mut Bench) {
     bench.local = local(&bench.instances(), &bench.mode);

@@ -85,7 +85,7 @@ async fn a_callee_that_dies_leaves_it_open_whether_the_verb_ran() {
     let calling = tokio::spawn(async move { caller.call(call("a.b", "")).await });
     until(|| all[2].open_calls() == 1).await;
     // Let the call arrive.
-    all[2].ping(Instant::now() + Duration::from_secs(1)).await.unwrap();
+    all[2].ping(Instant::now() + PATIENCE).await.unwrap();
     callee.close(ftl_wire::CloseReason::Normal, "dying");
     let failure = failed(calling.await.unwrap());
     assert_eq!((failure.code, failure.fate), (Code::Unavailable, Fate::MayHaveRun));
@@ -221,7 +221,7 @@ async fn a_drain_fails_no_call() {
         });
     }
     tokio::time::sleep(Duration::from_millis(20)).await;
-    draining.drain(Instant::now() + Duration::from_secs(5)).await;
+    draining.drain(Instant::now() + PATIENCE).await;
     while let Some(done) = callers.join_next().await {
         done.unwrap();
     }
@@ -263,7 +263,7 @@ async fn while_it_drains_a_process_may_still_call() {
         tokio::spawn(async move { caller.call(call("a.b", "nested")).await })
     };
     until(|| caller.open_calls() == 1).await;
-    let drained = draining.drain(Instant::now() + Duration::from_secs(5));
+    let drained = draining.drain(Instant::now() + PATIENCE);
     let refused = async {
         until(|| !caller.is_open()).await;
         assert_eq!(failed(caller.call(call("a.b", "")).await).fate, ELSEWHERE);

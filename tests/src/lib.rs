@@ -21,25 +21,8 @@ pub mod proxy;
 pub mod running;
 pub mod sandbox;
 pub mod sink;
+pub mod waiting;
 
 pub use running::Running;
 pub use sandbox::{Answer, Sandbox};
-
-use std::time::{Duration, Instant};
-
-/// How long anything may take before a test gives up: far more than it ever takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Runs a future to its end, on this thread.
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
-}
-
-/// Waits until something is so.
-pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < until, "it never came to be that {what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
+pub use waiting::{PATIENCE, block_on, comes_within, wait_until};

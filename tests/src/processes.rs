@@ -5,9 +5,11 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::waiting::comes_within;
 
 /// One process: its number, and when it started, because numbers are used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +83,19 @@ pub fn detached(folder: &Path) -> BTreeSet<Process> {
     found
 }
 
+/// Every process that was started with this variable in its environment, which all inherit that it starts.
+///
+/// A Runner keeps its environment from everybody but root: for others, its user code stands for it.
+#[must_use]
+pub fn started_with(name: &str, value: &Path) -> BTreeSet<Process> {
+    let variable = [name.as_bytes(), b"=", value.as_os_str().as_bytes()].concat();
+    let has_it = |process: &Process| {
+        let environment = fs::read(format!("/proc/{}/environ", process.pid)).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|its| its == variable)
+    };
+    all().into_iter().map(|(_, process)| process).filter(has_it).collect()
+}
+
 /// The Runners and the user code of all replicas of this module, among these.
 #[must_use]
 pub fn replicas(among: &BTreeSet<Process>, module: &str) -> Vec<(Process, Process)> {
@@ -110,18 +125,9 @@ pub fn runs(process: Process) -> bool {
 }
 
 /// Waits until none of these runs, and says which still do.
-pub fn wait_for_end(of: &BTreeSet<Process>, patience: Duration) {
-    let until = Instant::now() + patience;
-    loop {
-        let left: Vec<String> = of
-            .iter()
-            .filter(|process| runs(**process))
-            .map(|process| format!("{process:?} {}", name(*process)))
-            .collect();
-        if left.is_empty() {
-            return;
-        }
-        assert!(Instant::now() < until, "still running after {patience:?}: {left:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+pub fn wait_for_end(of: &BTreeSet<Process>, bound: Duration) {
+    let left = || of.iter().copied().filter(|process| runs(*process));
+    let said = |process: Process| format!("{process:?} {}", name(process));
+    let ended = comes_within(bound, || left().next().is_none());
+    assert!(ended, "still running after {bound:?}: {:?}", left().map(said).collect::<Vec<_>>());
 }

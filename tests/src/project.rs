@@ -1,7 +1,7 @@
 //! Projects of their own, for tests that change or break what is built.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::binary::root;
 
@@ -21,6 +21,12 @@ fn main() -> std::process::ExitCode {
     ftl::serve(MODULE)
 }
 "#;
+
+/// Where projects of their own are built: one place for all, so that the SDK is compiled once for all of them.
+#[must_use]
+pub fn target() -> PathBuf {
+    root().join("target/broken")
+}
 
 /// Writes a workspace of these packages, each a name and its `main.rs`, that depend on the SDK of this tree.
 pub fn workspace(folder: &Path, packages: &[(&str, &str)]) {

@@ -3,27 +3,29 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ftl_core::name::TargetTriple;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::binary::{ftl, root};
-use crate::processes::{Process, detached, wait_for_end};
+use crate::processes::{Process, started_with, wait_for_end};
 use crate::running::Running;
-use crate::wait_until;
+use crate::{comes_within, wait_until};
 
 /// How long a process may take to be gone after whoever owned it has ended.
-const GONE: Duration = Duration::from_secs(10);
+const GONE: Duration = Duration::from_secs(30);
 
 /// A place of its own: home, temporary directory, data directory, and an environment without surprises.
 #[derive(Debug)]
 pub struct Sandbox {
     directory: TempDir,
     seen: Arc<Mutex<BTreeSet<Process>>>,
+    /// The numbers of all that was started here: a `dev` names its directory after its own.
+    started: Mutex<Vec<u32>>,
     environment: Vec<(String, String)>,
 }
 
@@ -75,7 +77,7 @@ impl Sandbox {
         for folder in ["home", "tmp"] {
             fs::create_dir(directory.path().join(folder)).unwrap();
         }
-        Self { directory, seen: Arc::default(), environment: Vec::new() }
+        Self { directory, seen: Arc::default(), started: Mutex::default(), environment: Vec::new() }
     }
 
     /// The same, with a variable for every command.
@@ -127,13 +129,17 @@ impl Sandbox {
     /// Runs `ftl` to its end.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Answer {
-        Answer::of(self.command(arguments).output().unwrap())
+        self.run_in(root(), arguments)
     }
 
     /// Runs `ftl` to its end, in this folder.
     #[must_use]
     pub fn run_in(&self, folder: &Path, arguments: &[&str]) -> Answer {
-        Answer::of(self.command(arguments).current_dir(folder).output().unwrap())
+        let mut command = self.command(arguments);
+        command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        self.started.lock().unwrap().push(child.id());
+        Answer::of(child.wait_with_output().unwrap())
     }
 
     /// Runs `ftl` to its end, over the Controller of a running one.
@@ -147,7 +153,10 @@ impl Sandbox {
     /// Starts an `ftl` that runs until it is told to end.
     #[must_use]
     pub fn start(&self, arguments: &[&str]) -> Running {
-        Running::start(self.command(arguments), self.seen.clone(), self.directory.path().to_owned())
+        let place = self.directory.path().to_owned();
+        let running = Running::start(self.command(arguments), self.seen.clone(), place);
+        self.started.lock().unwrap().push(running.pid());
+        running
     }
 
     /// Starts `ftl serve` over a data directory of this sandbox, on a free port, and waits until it answers.
@@ -219,23 +228,36 @@ impl Sandbox {
         entries.filter(|path| path.join("controller.db").is_file()).collect()
     }
 
-    /// Ends what outlives Controllers, and asserts that nothing is left of what ran here: no process, and nothing in the
-    /// temporary directory.
+    /// Everything that runs of what was started here, by whomever.
+    #[must_use]
+    pub fn running(&self) -> BTreeSet<Process> {
+        started_with("TMPDIR", &self.path("tmp"))
+    }
+
+    /// What is left in the temporary directory, and in the `.ftl` of every workspace in which a `dev` ran.
+    fn left(&self) -> Vec<PathBuf> {
+        let entries =
+            |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        // Workspaces of this sandbox are nobody else's; that of the tree is shared.
+        let mut left: Vec<_> = entries(&self.path("tmp")).collect();
+        let own = entries(self.directory.path())
+            .flat_map(|folder| entries(&folder.join(".ftl")).collect::<Vec<_>>());
+        left.extend(own.filter(|path| !path.ends_with(".gitignore")));
+        let started = self.started.lock().unwrap();
+        let shared = started.iter().map(|pid| root().join(format!(".ftl/dev-{pid}")));
+        left.extend(shared.filter(|path| path.exists()));
+        left
+    }
+
+    /// Ends what outlives Controllers, and asserts that nothing is left of what ran here: no process, nothing in the
+    /// temporary directory, and no directory of a `dev`.
     pub fn finish(self) {
         self.down();
-        let seen = self.seen.lock().unwrap().clone();
+        let mut seen = self.seen.lock().unwrap().clone();
+        seen.extend(self.running());
         wait_for_end(&seen, GONE);
-        assert!(detached(self.directory.path()).is_empty());
-        let until = Instant::now() + GONE;
-        loop {
-            let left: Vec<_> =
-                fs::read_dir(self.path("tmp")).unwrap().flatten().map(|entry| entry.path()).collect();
-            if left.is_empty() {
-                return;
-            }
-            assert!(Instant::now() < until, "left in the temporary directory: {left:?}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        assert!(self.running().is_empty(), "started meanwhile");
+        assert!(comes_within(GONE, || self.left().is_empty()), "left: {:?}", self.left());
     }
 }
 

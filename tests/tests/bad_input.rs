@@ -13,9 +13,8 @@ use ftl_core::schema::Module;
 use ftl_core::{Controller, ControllerError, DeploymentSpec, Digest, Operator};
 use futures_util::stream;
 use rustix::process::Signal;
-use tests::binary::root;
 use tests::changes::change;
-use tests::project::{TICKER, workspace};
+use tests::project::{TICKER, target, workspace};
 use tests::{Answer, Sandbox};
 
 #[track_caller]
@@ -269,8 +268,7 @@ fn no_controller_is_there() {
 
 #[test]
 fn a_callee_that_does_not_export_what_is_called() {
-    let target = root().join("target/broken");
-    let sandbox = Sandbox::new().with("CARGO_TARGET_DIR", target.to_str().unwrap());
+    let sandbox = Sandbox::new().with("CARGO_TARGET_DIR", target().to_str().unwrap());
     let serve = sandbox.serve("data");
     // What `clock` was before it could tell the time.
     workspace(&sandbox.path("old"), &[("clock", TICKER)]);
@@ -286,8 +284,7 @@ fn a_callee_that_does_not_export_what_is_called() {
 
 #[test]
 fn projects_that_cannot_be_built() {
-    let target = root().join("target/broken");
-    let sandbox = Sandbox::new().with("CARGO_TARGET_DIR", target.to_str().unwrap());
+    let sandbox = Sandbox::new().with("CARGO_TARGET_DIR", target().to_str().unwrap());
     let build = |folder: &str| {
         let folder = sandbox.path(folder);
         sandbox.run(&["build", folder.to_str().unwrap()])

@@ -4,12 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use tests::binary::root;
 use tests::processes::{Process, name, wait_for_end};
-use tests::{Running, Sandbox};
+use tests::project::{TICKER, target, workspace};
+use tests::{Running, Sandbox, wait_until};
 
 const HELLO: &str = "examples/hello";
 const ADA: &str = r#"{name: "Ada"}"#;
@@ -17,9 +18,31 @@ const ADA: &str = r#"{name: "Ada"}"#;
 const ORPHANS: Duration = Duration::from_secs(1);
 
 fn dev(sandbox: &Sandbox) -> Running {
-    let mut running = sandbox.start(&["dev", HELLO, "--format", "json"]);
+    dev_of(sandbox, Path::new(HELLO))
+}
+
+fn dev_of(sandbox: &Sandbox, project: &Path) -> Running {
+    let mut running = sandbox.start(&["dev", project.to_str().unwrap(), "--format", "json"]);
     running.wait_until_ready();
     running
+}
+
+/// A project of its own with one module of this name, which is the folder's too.
+fn ticking(sandbox: &Sandbox, module: &str) -> PathBuf {
+    let folder = sandbox.path(module);
+    workspace(&folder, &[(module, TICKER)]);
+    build(sandbox, &folder, &[]);
+    folder
+}
+
+/// Builds a project before `dev` does: how long the first time takes is nobody's promise.
+fn build(sandbox: &Sandbox, folder: &Path, options: &[&str]) {
+    let _ = sandbox.run(&[&["build", folder.to_str().unwrap()], options].concat()).expect(0);
+}
+
+/// A sandbox for projects of their own.
+fn with_projects() -> Sandbox {
+    Sandbox::new().with("CARGO_TARGET_DIR", target().to_str().unwrap())
 }
 
 fn names(processes: &BTreeSet<Process>) -> Vec<String> {
@@ -43,6 +66,7 @@ fn calls_are_made_in_order_and_everything_ends() {
     for text in ["· controller http://127.0.0.1:", "· project hello", "1 replica", "clock-", "ready "] {
         assert!(answer.says(text), "`{text}`: {}", answer.stderr);
     }
+    assert_eq!(sandbox.running(), BTreeSet::new(), "it waits for what it started");
     sandbox.finish();
 }
 
@@ -53,6 +77,7 @@ fn the_first_call_that_fails_ends_it_with_its_code() {
     let answer = sandbox.run(&[&["dev", HELLO], &calls[..]].concat()).expect(6);
     assert_eq!(answer.stdout.trim(), r#""EmptyName""#, "the verb's own error is data");
     assert!(answer.says("`greeter.hello` returned its error"), "{}", answer.stderr);
+    assert_eq!(sandbox.running(), BTreeSet::new(), "it waits for what it started");
     sandbox.finish();
 }
 
@@ -92,7 +117,7 @@ fn nothing_is_left_after_it_was_asked_to_end() {
         let (children, folder) = (running.look(), folder_of(&running));
         assert!(folder.is_dir() && children.len() == 4);
         let _ = running.end(signal).expect(code);
-        wait_for_end(&children, ORPHANS);
+        assert_eq!(sandbox.running(), BTreeSet::new(), "it waits for what it started");
         assert!(!folder.exists(), "{signal:?}");
         sandbox.finish();
     }
@@ -100,29 +125,58 @@ fn nothing_is_left_after_it_was_asked_to_end() {
 
 #[test]
 fn nothing_runs_on_after_it_was_killed_and_the_next_start_tidies_up() {
-    let sandbox = Sandbox::new();
-    let running = dev(&sandbox);
-    let (children, folder) = (running.look(), folder_of(&running));
-    let killed = Instant::now();
-    let _ = running.end(Signal::KILL);
+    let sandbox = with_projects();
+    // Of its own, because any other `dev` in the workspace would tidy up, too.
+    let project = ticking(&sandbox, "killed");
+    let running = dev_of(&sandbox, &project);
+    let (children, folder) = (running.look(), project.join(format!(".ftl/dev-{}", running.pid())));
+    assert_eq!(names(&children), ["ftl", "killed"]);
+    running.signal(Signal::KILL);
     wait_for_end(&children, ORPHANS);
-    assert!(killed.elapsed() < ORPHANS * 2, "{:?}", killed.elapsed());
+    let _ = running.wait().expect(-1);
     assert!(folder.exists(), "nobody was there to remove it");
-    let _ = sandbox.run(&["dev", HELLO, "--call", "clock.now"]).expect(0);
+    let _ = sandbox.run(&["dev", project.to_str().unwrap(), "--call", "killed.tick"]).expect(0);
     assert!(!folder.exists(), "the next start removes it");
     sandbox.finish();
 }
 
+/// What `dev` left in this project for others to find it.
+fn announced(project: &Path) -> Option<u64> {
+    let text = std::fs::read(project.join(".ftl/dev.json")).ok()?;
+    serde_json::from_slice::<serde_json::Value>(&text).unwrap()["pid"].as_u64()
+}
+
 #[test]
-fn two_work_side_by_side() {
-    let sandbox = Sandbox::new();
-    let (one, two) = (dev(&sandbox), dev(&sandbox));
+fn two_projects_work_side_by_side() {
+    let sandbox = with_projects();
+    let projects = ["one", "two"].map(|module| (module, ticking(&sandbox, module)));
+    let [one, two] = projects.each_ref().map(|(_, project)| dev_of(&sandbox, project));
     assert_ne!(one.url, two.url);
-    for running in [&one, &two] {
-        let _ = sandbox.run_at(running, &["call", "clock.now"]).expect(0);
+    for ((module, project), running) in projects.iter().zip([&one, &two]) {
+        assert_eq!(announced(project), Some(running.pid().into()));
+        // Each command finds that of its own project.
+        let _ = sandbox.run_in(project, &["call", &format!("{module}.tick")]).expect(0);
     }
     let _ = one.end(Signal::TERM).expect(0);
-    let _ = sandbox.run_at(&two, &["call", "clock.now"]).expect(0);
+    assert_eq!(announced(&projects[0].1), None);
+    let _ = sandbox.run_in(&projects[1].1, &["call", "two.tick"]).expect(0);
+    let _ = two.end(Signal::TERM).expect(0);
+    sandbox.finish();
+}
+
+#[test]
+fn two_of_one_project_work_side_by_side() {
+    let sandbox = with_projects();
+    let project = ticking(&sandbox, "shared");
+    let (one, two) = (dev_of(&sandbox, &project), dev_of(&sandbox, &project));
+    assert_ne!(one.url, two.url);
+    for running in [&one, &two] {
+        let _ = sandbox.run_at(running, &["call", "shared.tick"]).expect(0);
+    }
+    assert_eq!(announced(&project), Some(one.pid().into()), "the first one is found");
+    let _ = one.end(Signal::TERM).expect(0);
+    wait_until("the other one is found", || announced(&project) == Some(two.pid().into()));
+    let _ = sandbox.run_in(&project, &["call", "shared.tick"]).expect(0);
     let _ = two.end(Signal::TERM).expect(0);
     sandbox.finish();
 }
@@ -178,6 +232,7 @@ fn an_edit_is_deployed_into_a_running_dev_and_touches_nobody_else() {
     let project = Copy::new(&sandbox);
     let folder = project.folder.to_str().unwrap().to_owned();
     // With optimisations, because only then does the linker drop every trace of what `greeter` does not use of `clock`.
+    build(&sandbox, &project.folder, &["--release"]);
     let mut running = sandbox.start(&["dev", &folder, "--release", "--format", "json"]);
     running.wait_until_ready();
 

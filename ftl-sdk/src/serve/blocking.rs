@@ -65,13 +65,20 @@ mod tests {
     use std::pin::Pin;
     use std::sync::mpsc::sync_channel;
 
+    /// How long anything may take here: far more than it ever takes on a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     /// The thread is this test's own, as each test's is.
     #[test]
     fn a_verb_that_blocks_is_named_once_and_one_that_waits_is_not() {
         let (tell, told) = sync_channel(16);
+        let (named, is_named) = sync_channel(1);
         let serving = thread::spawn(move || {
             let weak = Arc::downgrade(&Worker::here());
-            let tell = move |call: &Context| tell.send(call.verb().to_string()).unwrap();
+            let tell = move |call: &Context| {
+                tell.send(call.verb().to_string()).unwrap();
+                let _ = named.try_send(());
+            };
             let watching = thread::spawn(move || watch(&weak, tell));
             let run = |verb: &str, future: Pin<Box<dyn Future<Output = ()>>>| {
                 let deadline = tokio::time::Instant::now();
@@ -81,11 +88,16 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(async {
                 run("a.waits", Box::pin(tokio::time::sleep(BLOCKING_MAX * 2))).await;
-                run("a.blocks", Box::pin(async { thread::sleep(BLOCKING_MAX * 4) })).await;
+                // Until it is named, and then for some looks more.
+                let blocks = async move {
+                    is_named.recv_timeout(PATIENCE).unwrap();
+                    thread::sleep(BLOCKING_MAX * 2);
+                };
+                run("a.blocks", Box::pin(blocks)).await;
             });
             watching
         });
-        assert_eq!(told.recv_timeout(Duration::from_secs(5)).unwrap(), "a.blocks");
+        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "a.blocks");
         serving.join().unwrap().join().unwrap();
         assert!(told.try_recv().is_err(), "once for each block");
     }
