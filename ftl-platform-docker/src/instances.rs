@@ -169,7 +169,11 @@ pub(crate) async fn state(engine: &Engine, id: &str) -> Result<Option<InstanceSt
     }
     match state::of(&found, asked(engine, id).await?) {
         InstanceState::Ended(exit) if exit.signal.is_some() && exit.oom != Some(true) => {
-            let code = logs::exit_code(engine, id).await?;
+            let code = match logs::exit_code(engine, id).await {
+                // It is just being removed: nobody is told of it.
+                Err(error) if error.kind == ErrorKind::Conflict => return Ok(None),
+                answered => answered?,
+            };
             Ok(Some(InstanceState::Ended(match code {
                 Some(code) => state::with_code(exit, code),
                 None => exit,

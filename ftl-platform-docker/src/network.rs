@@ -10,8 +10,11 @@ use bollard::models::{Network as Found, NetworkConnectRequest, NetworkCreateRequ
 use bollard::query_parameters::{InspectNetworkOptions, ListNetworksOptionsBuilder};
 use ftl_core::name::{ClusterId, NetworkName};
 use ftl_core::platform::{ClusterSpec, ErrorKind, PlatformError};
+use tokio::time::{Instant, sleep};
 
 use crate::connect::Engine;
+use crate::error::is_unanswered;
+use crate::instances::{SETTLE_LOOK, SETTLE_TIME};
 use crate::marks;
 
 /// The network of a cluster.
@@ -126,6 +129,17 @@ pub(crate) async fn remove(engine: &Engine, id: &str) -> Result<(), PlatformErro
     match engine.change(&what, |client: Docker| async move { client.remove_network(id).await }).await {
         Err(error) if error.kind == ErrorKind::Missing => Ok(()),
         removed => removed,
+    }
+}
+
+/// The same, for a network whose containers were removed just now: the engine may need a moment to see that.
+pub(crate) async fn remove_left(engine: &Engine, id: &str) -> Result<(), PlatformError> {
+    let until = Instant::now() + SETTLE_TIME;
+    loop {
+        match remove(engine, id).await {
+            Err(error) if !is_unanswered(&error) && Instant::now() < until => sleep(SETTLE_LOOK).await,
+            removed => return removed,
+        }
     }
 }
 

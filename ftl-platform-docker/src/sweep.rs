@@ -89,7 +89,7 @@ impl Backend {
         }
         for network in network::list_ours(&self.engine, &filters).await? {
             let (id, name) = (network.id.unwrap_or_default(), network.name.unwrap_or_default());
-            note(&mut released, format!("network {name}"), network::remove(&self.engine, &id).await);
+            note(&mut released, format!("network {name}"), network::remove_left(&self.engine, &id).await);
         }
         Ok(released)
     }

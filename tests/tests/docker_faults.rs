@@ -90,6 +90,35 @@ fn a_controller_that_is_killed_finds_its_containers_again() {
     engine.assert_nothing_of(cluster);
 }
 
+#[test]
+fn a_controller_that_starts_while_the_engine_is_away_has_its_containers_back() {
+    let name = "a_controller_that_starts_while_the_engine_is_away_has_its_containers_back";
+    let Some(engine) = Engine::find(name) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = Proxy::start(&folder.path().join("engine.sock"));
+    let sandbox = Sandbox::new().with("FTL_DOCKER_HOST", proxy.host());
+    let cluster = &Engine::cluster("away");
+    let serve = counting(&sandbox, cluster);
+    let before = running(&engine, cluster);
+
+    let outage = proxy.set(Mode::Cut);
+    serve.signal(Signal::KILL);
+    let next = sandbox.serve_again("data", &serve);
+    let call = ["call", "counter.sleep", "0", "--timeout", "5"];
+    wait_until("it is called", || sandbox.run_at(&next, &call).code == 0);
+    wait_until("it is said that the engine does not work", || {
+        counter(&sandbox, &next)["platform_trouble"].is_object()
+    });
+    drop(outage);
+    wait_until("it is well again", || counter(&sandbox, &next)["platform_trouble"].is_null());
+    assert_eq!(counter(&sandbox, &next)["restarts"], 0);
+    assert_eq!(running(&engine, cluster), before, "the same container");
+    drop(serve);
+    let _ = next.end(Signal::TERM).expect(0);
+    sandbox.finish();
+    engine.assert_nothing_of(cluster);
+}
+
 /// Creates that reach the engine when nobody wants them any more.
 fn late_creates_are_not_left(sandbox: &Sandbox, serve: &Running, proxy: &Proxy) {
     let outage = proxy.set(Mode::Late);

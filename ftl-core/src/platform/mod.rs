@@ -122,6 +122,11 @@ pub trait PlatformExt: Platform {
             let message = format!("platform `{}` runs none of the runner's programs", description.name);
             return Err(PlatformError::new(ErrorKind::Unsupported, message));
         }
+        // A system takes `A=B` for the variable `A`, or for none at all.
+        if let Some(name) = spec.env.keys().find(|name| name.is_empty() || name.contains(['=', '\0'])) {
+            let message = format!("{name:?} cannot name a variable");
+            return Err(PlatformError::new(ErrorKind::Invalid, message).with_hint("leave out `=` and NUL"));
+        }
         let mut spec = spec.clone();
         spec.needs = spec.needs.on(description).map_err(|unmet| {
             let message = format!("platform `{}` {unmet}", description.name);

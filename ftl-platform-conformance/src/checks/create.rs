@@ -172,9 +172,11 @@ async fn bad_names(bench: &Bench) -> Verdict {
         spec.labels.insert("deployment".to_owned(), name.to_owned());
         given_or_refused(bench, spec).await?;
     }
-    let mut spec = bench.spec();
-    spec.env.insert("PROBE_\0".to_owned(), "x".to_owned());
-    given_or_refused(bench, spec).await?;
+    for variable in ["PROBE_\0", "PROBE_=A", "", "="] {
+        let mut spec = bench.spec();
+        spec.env.insert(variable.to_owned(), "x".to_owned());
+        given_or_refused(bench, spec).await?;
+    }
     // Identity is the key. What the backend once called an instance leads to nothing under another one.
     for native in odd.into_iter().chain([live.instance.native.as_str()]) {
         let nobody = InstanceRef::new(bench.cluster.clone(), bench.key(), native);
