@@ -49,6 +49,7 @@ mod platforms;
 mod reconciler;
 mod runners;
 mod service;
+mod specs;
 mod status;
 
 pub use data::in_use;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ftl_core::boot::Boot;
 use ftl_core::controller::ChangeSpec;
-use ftl_core::key::{ChangeId, DeploymentId, RunnerKey, Session};
+use ftl_core::key::{ChangeId, RunnerKey, Session};
 use ftl_core::platform::{Capability, ClusterSpec, ErrorKind, InstanceSpec, PlatformError};
 use ftl_core::routing::RoutingTable;
 use ftl_core::runner::{Order, Registration, Report, Runner};
@@ -28,7 +28,8 @@ use crate::observed::{Observed, Routes};
 use crate::options::Options;
 use crate::plan::{Action, plan};
 use crate::platforms::{Doors, PlatformEvent, Task, Workers, end_with_controller};
-use crate::runners::{DataPath, PeerOf, SlotView};
+use crate::runners::{DataPath, PeerOf};
+use crate::specs::Specs;
 use crate::status::Moment;
 use crate::store::{Store, StoreError};
 use crate::time::{Clock, Time};
@@ -57,7 +58,7 @@ pub(crate) struct Reconciler {
     path: DataPath,
     workers: Workers,
     ways: HashMap<RunnerKey, Way>,
-    specs: HashMap<DeploymentId, Arc<SlotView>>,
+    specs: Specs,
     /// Grows with everything that somebody may want to know.
     news: watch::Sender<u64>,
     /// Orders on their way to Runners, and the workers.
@@ -81,6 +82,8 @@ pub(crate) struct Beginning {
     pub(crate) clock: Clock,
     pub(crate) store: Store,
     pub(crate) desired: Desired,
+    /// Those of all that is desired; the data path knows the slots already.
+    pub(crate) specs: Specs,
     pub(crate) path: DataPath,
     /// Where the data path listens.
     pub(crate) addresses: Vec<String>,
@@ -90,9 +93,10 @@ pub(crate) struct Beginning {
 }
 
 impl Reconciler {
-    /// Starts the workers and reads what the slots need.
-    pub(crate) async fn begin(beginning: Beginning) -> Result<Self, ServiceError> {
-        let Beginning { options, clock, store, desired, path, addresses, doors, mailbox, news } = beginning;
+    /// Starts the workers.
+    pub(crate) fn begin(beginning: Beginning) -> Self {
+        let Beginning { options, clock, store, desired, specs, path, addresses, doors, mailbox, news } =
+            beginning;
         let platforms = options.platforms.iter().map(|platform| {
             let description = platform.describe();
             (description.name.clone(), description.facts.start_typical)
@@ -103,8 +107,8 @@ impl Reconciler {
         cluster.programs.clone_from(&options.runner);
         cluster.owner.clone_from(&options.owner);
         let workers = Workers::start(&options.platforms, &cluster, &doors, &mailbox, &mut tasks);
-        let (ways, specs) = (HashMap::new(), HashMap::new());
-        let mut reconciler = Self {
+        let ways = HashMap::new();
+        Self {
             options,
             clock,
             store,
@@ -117,10 +121,7 @@ impl Reconciler {
             news,
             tasks,
             ailing: None,
-        };
-        reconciler.read_specs().await?;
-        reconciler.show_slots();
-        Ok(reconciler)
+        }
     }
 
     /// Runs until it is asked to end, or must.
@@ -243,7 +244,7 @@ impl Reconciler {
     async fn read_again(&mut self) -> Result<(), ServiceError> {
         let read = async {
             self.desired = self.store.load().await?;
-            self.read_specs().await
+            self.specs.read(&self.store, &self.desired).await
         };
         if let Err(error) = read.await {
             return self.ail(error);
@@ -477,7 +478,7 @@ impl Reconciler {
         if self.desired.apply(&new) != stored {
             self.desired = self.store.load().await?;
         }
-        self.read_specs().await?;
+        self.specs.read(&self.store, &self.desired).await?;
         self.tell_news();
         match stored {
             Applied::New(id) | Applied::Known(id) => Ok(id),
@@ -487,29 +488,9 @@ impl Reconciler {
         }
     }
 
-    /// Everything that is needed of the deployments that anything wants; the others are forgotten.
-    async fn read_specs(&mut self) -> Result<(), StoreError> {
-        let serving = self.desired.serving.values().map(|want| &want.target.deployment);
-        let rolling = self.desired.rolling().flat_map(|change| change.wanted.values());
-        let slots = self.desired.slots.values().map(|slot| &slot.target.deployment);
-        let ids: Vec<DeploymentId> =
-            serving.chain(rolling.map(|want| &want.target.deployment)).chain(slots).cloned().collect();
-        self.specs.retain(|id, _| ids.contains(id));
-        for id in ids {
-            if !self.specs.contains_key(&id)
-                && let Some(spec) = self.store.deployment(&id).await?
-            {
-                let edges = Arc::new(spec.schema.call_edges());
-                self.specs.insert(id.clone(), Arc::new(SlotView { id, spec: Arc::new(spec), edges }));
-            }
-        }
-        Ok(())
-    }
-
     /// Tells the data path which slots there are.
     fn show_slots(&self) {
-        let view = |slot: &Slot| Some((slot.key, self.specs.get(&slot.target.deployment)?.clone()));
-        self.path.slots.store(Arc::new(self.desired.slots.values().filter_map(view).collect()));
+        self.path.slots.store(Arc::new(self.specs.of_slots(&self.desired)));
     }
 
     fn tell_news(&self) {

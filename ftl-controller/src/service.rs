@@ -35,6 +35,7 @@ use crate::options::Options;
 use crate::platforms::Doors;
 use crate::reconciler::{Beginning, Reconciler};
 use crate::runners::DataPath;
+use crate::specs::Specs;
 use crate::store::Store;
 use crate::time::Clock;
 
@@ -85,11 +86,15 @@ impl Service {
         let artefacts = Artefacts::open(data.artefacts()).await.map_err(cannot)?;
         data.sync()?;
         let (mailbox, inbox) = Mailbox::new();
+        let mut specs = Specs::default();
+        specs.read(&opened.store, &opened.desired).await?;
+        // Known before anybody can knock: a Runner whose slot is unknown is sent away for good.
+        let slots = Arc::new(ArcSwap::from_pointee(specs.of_slots(&opened.desired)));
         let path = DataPath {
             cluster: opened.cluster,
             cluster_key,
             epoch: opened.desired.epoch,
-            slots: Arc::new(ArcSwap::default()),
+            slots,
             router: Arc::new(Router::new()),
             artefacts,
             logs: Logs::new(options.log_bytes_kept),
@@ -109,13 +114,14 @@ impl Service {
             clock,
             store: opened.store.clone(),
             desired: opened.desired,
+            specs,
             path: path.clone(),
             addresses: wire.addresses.clone(),
             doors: Doors::new(wire.listeners.clone(), opened.store.clone(), opened.doors),
             mailbox: mailbox.clone(),
             news,
         };
-        let reconciler = Reconciler::begin(beginning).await?;
+        let reconciler = Reconciler::begin(beginning);
         let handle = Handle::new(Inner {
             admin: bound(&admin)?,
             ingress: ingress.as_ref().map(bound).transpose()?,

@@ -32,10 +32,10 @@ fn modules_run_in_containers_and_leave_one_image() {
     let reply = sandbox.run_at(&dev, &["call", "greeter.hello", "{name: \"Ada\"}"]).expect(0);
     assert!(reply.stdout.starts_with("{\"message\":\"Hello, Ada! It is "), "{reply:?}");
 
+    // A Runner may serve before the engine has answered that it was started, and says so.
+    tests::wait_until("both run", || engine.containers(cluster).iter().all(|container| container.running));
     let containers = engine.containers(cluster);
     assert_eq!(containers.len(), 2, "{containers:?}");
-    assert!(containers.iter().all(|container| container.running));
-    // A Runner may serve before the engine has answered that it was started.
     tests::wait_until("`ps` names the containers", || {
         let ps = sandbox.run_at(&dev, &["ps"]).expect(0).stdout;
         containers.iter().all(|container| ps.contains(&container.name))
@@ -91,6 +91,12 @@ fn nothing_travels_twice_and_a_module_moves_alone() {
     let mut dev =
         sandbox.start(&["dev", HELLO, "--platform", "docker", "--cluster", cluster, "--format", "json"]);
     dev.wait_until_ready();
+    let running = |name: &str| {
+        let containers = engine.containers(cluster);
+        containers.into_iter().filter(|found| found.running && found.name.contains(name)).collect::<Vec<_>>()
+    };
+    // A container may serve before the engine says that it runs.
+    tests::wait_until("both run", || running("").len() == 2);
     let (before, asked) = (engine.containers(cluster), proxy.changes());
     let again =
         sandbox.run_at(&dev, &["deploy", HELLO, "--platform", "docker", "--format", "json"]).expect(0);
@@ -102,23 +108,18 @@ fn nothing_travels_twice_and_a_module_moves_alone() {
     place(&dev, "clock", "local");
     let reply = sandbox.run_at(&dev, &["call", "greeter.hello", "{name: \"Ada\"}"]).expect(0);
     assert!(reply.stdout.contains("Hello, Ada!"), "{reply:?}");
-    let running = |name: &str| {
-        let containers = engine.containers(cluster);
-        containers.iter().filter(|container| container.running && container.name.contains(name)).count()
-    };
-    tests::wait_until("clock has left its container", || running("clock") == 0);
-    assert_eq!(running("greeter"), 1);
+    tests::wait_until("clock has left its container", || running("clock").is_empty());
+    assert_eq!(running("greeter").len(), 1);
     place(&dev, "greeter", "local");
     place(&dev, "clock", "docker");
     let reply = sandbox.run_at(&dev, &["call", "greeter.hello", "{name: \"Ada\"}"]).expect(0);
     assert!(reply.stdout.contains("Hello, Ada!"), "{reply:?}");
 
     // A container that somebody removes is replaced, and said so.
-    let clock = engine.containers(cluster).into_iter().find(|container| container.running).unwrap();
+    tests::wait_until("clock runs in a container", || running("clock").len() == 1);
+    let clock = running("clock").remove(0);
     engine.remove(&clock.id);
-    tests::wait_until("another container runs", || {
-        engine.containers(cluster).iter().any(|container| container.running && container.id != clock.id)
-    });
+    tests::wait_until("another container runs", || running("clock").iter().any(|found| found.id != clock.id));
     assert_eq!(dev.end(rustix::process::Signal::TERM).code, 0);
     engine.assert_nothing_of(cluster);
     sandbox.finish();

@@ -60,8 +60,9 @@ fn a_controller_that_is_killed_finds_its_containers_again() {
     let cluster = &Engine::cluster("adoption");
     let serve = counting(&sandbox, cluster);
     scale(&serve, CONTAINERS);
+    // A container may serve before the engine says that it runs.
+    wait_until("all run", || running(&engine, cluster).len() == usize::from(CONTAINERS));
     let before = running(&engine, cluster);
-    assert_eq!(before.len(), usize::from(CONTAINERS));
 
     let sink = Sink::start(engine.gateway(cluster), &sandbox.path("noted"));
     let to = sink.address();
@@ -81,7 +82,8 @@ fn a_controller_that_is_killed_finds_its_containers_again() {
     assert_eq!(tally.ok.len(), LANES * 50, "{tally:?}");
     tally.assert_nothing_lost_or_doubled(sink.file());
     wait_until("all are ready again", || counter(&sandbox, &next)["ready"] == CONTAINERS);
-    assert_eq!(counter(&sandbox, &next)["restarts"], 0);
+    let found = counter(&sandbox, &next);
+    assert_eq!(found["restarts"], 0, "{found}");
     assert_eq!(running(&engine, cluster), before, "the same containers");
     drop(serve);
     let _ = next.end(Signal::TERM).expect(0);
@@ -99,6 +101,7 @@ fn a_controller_that_starts_while_the_engine_is_away_has_its_containers_back() {
     let sandbox = Sandbox::new().with("FTL_DOCKER_HOST", proxy.host());
     let cluster = &Engine::cluster("away");
     let serve = counting(&sandbox, cluster);
+    wait_until("it runs", || running(&engine, cluster).len() == 1);
     let before = running(&engine, cluster);
 
     let outage = proxy.set(Mode::Cut);
@@ -156,8 +159,9 @@ fn calls_go_on_while_the_engine_is_frozen_or_away() {
     });
     assert!(tally.may_have_run.is_empty() && tally.not_started.is_empty(), "{tally:?}");
     tally.assert_nothing_lost_or_doubled(sink.file());
-    wait_until("as many run as are wanted", || engine.containers(cluster).len() == 3);
-    assert_eq!(running(&engine, cluster).len(), 3);
+    wait_until("as many run as are wanted, and no others are there", || {
+        engine.containers(cluster).len() == 3 && running(&engine, cluster).len() == 3
+    });
     let _ = serve.end(Signal::TERM).expect(0);
     sandbox.finish();
     engine.assert_nothing_of(cluster);

@@ -11,7 +11,7 @@ use tests::binary::root;
 use tests::docker::Engine;
 use tests::project::{TICKER, workspace};
 use tests::proxy::Proxy;
-use tests::{Running, Sandbox};
+use tests::{Running, Sandbox, wait_until};
 
 const LIST: &[&str] = &["platform", "sweep", "docker", "--format", "json"];
 
@@ -70,6 +70,8 @@ fn what_a_killed_dev_left_is_swept_and_what_lives_or_may_return_is_not() {
     let serve = served("live", live);
     let _ = served("returnable", returnable).end(Signal::TERM).expect(0);
     let of_others = || [engine.containers(live), engine.containers(returnable)];
+    // A container may serve before the engine says that it runs.
+    wait_until("both run", || of_others().iter().flatten().filter(|found| found.running).count() == 2);
     let before = of_others();
     assert_eq!(before.each_ref().map(Vec::len), [1, 1]);
     for cluster in [live, returnable] {
@@ -90,6 +92,8 @@ fn what_a_killed_dev_left_is_swept_and_what_lives_or_may_return_is_not() {
     assert_eq!(again.stdout, "nothing is left\n");
 
     let _ = serve.end(Signal::TERM).expect(0);
+    // As the next `dev` would.
+    fs::remove_dir_all(folder.join(".ftl")).unwrap();
     sandbox.finish();
     for cluster in [live, returnable] {
         engine.assert_nothing_of(cluster);
@@ -205,6 +209,7 @@ fn all_that_is_dead_and_every_unused_image_is_removed_and_no_more() {
     });
     assert_eq!(removed, [expected.concat(), vec!["/images/ftl-runner:unused".to_owned()]].concat());
     let _ = live.end(Signal::TERM).expect(0);
+    fs::remove_dir_all(of_dev).unwrap();
     sandbox.finish();
 }
 

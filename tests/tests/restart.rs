@@ -60,7 +60,8 @@ fn one_data_directory_has_one_controller() {
     let second =
         sandbox.run(&["serve", "--data", data.to_str().unwrap(), "--listen", "127.0.0.1:0"]).expect(1);
     assert!(second.says(&format!("in use by process {}", first.pid())), "{}", second.stderr);
-    assert_eq!(files(&sandbox.path("data/instances")), instances, "the first one's are untouched");
+    // What its instances write comes by and by.
+    assert!(files(&sandbox.path("data/instances")).is_superset(&instances), "the first one's are untouched");
 
     let listen = first.url.strip_prefix("http://").unwrap();
     let other = sandbox.path("other");

@@ -84,8 +84,15 @@ pub(super) const CHECKS: &[Check] = &[
 async fn create_reply(bench: &Bench) -> Verdict {
     let spec = bench.spec();
     let faulty = Faulty::new(bench.platform.clone(), Fault::Reply);
-    let created = faulty.create_runner(&spec).await?;
-    ensure!(created.existed, "an instance that was found says that it was made");
+    match faulty.create_runner(&spec).await {
+        Ok(created) => ensure!(created.existed, "an instance that was found says that it was made"),
+        // There, and not seen to be started: it may be half made, and is asked for again.
+        Err(error) => {
+            ensure!(error.effect == Effect::Unknown, "the lost answer is told to have had no effect");
+            let seen = bench.status(spec.runner).await?;
+            ensure!(seen.is_some(), "what was created is not observed at once");
+        }
+    }
     ensure!(bench.create(&spec).await?.existed, "asked again, it was made again");
     bench.one_start(spec.runner).await
 }
