@@ -36,7 +36,7 @@ pub async fn attempt(request: Attempt, now: ftl::Client<clock::now>) -> Result<S
     Ok("this is not what runs".to_owned())
 }
 
-/// Serves every call by [`attempt`] it.
+/// Serves every call by [`attempt()`] it.
 #[derive(Clone, Debug)]
 struct Raw(watch::Receiver<Option<Connection>>);
 
