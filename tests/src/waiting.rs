@@ -20,7 +20,7 @@ pub fn wait_until(what: &str, is_so: impl FnMut() -> bool) {
 
 /// Whether something comes to be so before this is over.
 ///
-/// One look counts [`LOOK_MAX`] at most: a machine that does not run this loop runs nobody else either.
+/// One look counts a tenth of a second at most: a machine that does not run this loop runs nobody else either.
 #[must_use]
 pub fn comes_within(bound: Duration, mut is_so: impl FnMut() -> bool) -> bool {
     let mut left = bound;
