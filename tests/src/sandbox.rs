@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::binary::{ftl, root};
 use crate::processes::{Process, started_with, wait_for_end};
+use crate::project::target;
 use crate::running::Running;
 use crate::{comes_within, wait_until};
 
@@ -78,6 +79,12 @@ impl Sandbox {
             fs::create_dir(directory.path().join(folder)).unwrap();
         }
         Self { directory, seen: Arc::default(), started: Mutex::default(), environment: Vec::new() }
+    }
+
+    /// The same, in which projects are built at [the one place for all of them](target).
+    #[must_use]
+    pub fn with_shared_target(self) -> Self {
+        self.with("CARGO_TARGET_DIR", target().to_str().unwrap())
     }
 
     /// The same, with a variable for every command.

@@ -14,7 +14,7 @@ use ftl_core::{Controller, ControllerError, DeploymentSpec, Digest, Operator};
 use futures_util::stream;
 use rustix::process::Signal;
 use tests::changes::change;
-use tests::project::{TICKER, target, workspace};
+use tests::project::{TICKER, workspace};
 use tests::{Answer, Sandbox};
 
 #[track_caller]
@@ -268,7 +268,7 @@ fn no_controller_is_there() {
 
 #[test]
 fn a_callee_that_does_not_export_what_is_called() {
-    let sandbox = Sandbox::new().with("CARGO_TARGET_DIR", target().to_str().unwrap());
+    let sandbox = Sandbox::new().with_shared_target();
     let serve = sandbox.serve("data");
     // What `clock` was before it could tell the time.
     workspace(&sandbox.path("old"), &[("clock", TICKER)]);
@@ -284,7 +284,7 @@ fn a_callee_that_does_not_export_what_is_called() {
 
 #[test]
 fn projects_that_cannot_be_built() {
-    let sandbox = Sandbox::new().with("CARGO_TARGET_DIR", target().to_str().unwrap());
+    let sandbox = Sandbox::new().with_shared_target();
     let build = |folder: &str| {
         let folder = sandbox.path(folder);
         sandbox.run(&["build", folder.to_str().unwrap()])

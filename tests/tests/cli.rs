@@ -10,7 +10,7 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tests::processes::wait_for_end;
-use tests::project::{target, workspace};
+use tests::project::workspace;
 use tests::{Answer, PATIENCE, Running, Sandbox, wait_until};
 
 /// The one object that a text holds.
@@ -180,7 +180,7 @@ fn write_dev(root: &Path, serve: &Running) {
 
 #[test]
 fn what_cargo_started_ends_with_the_dev_that_started_cargo() {
-    let sandbox = Sandbox::new().with("CARGO_TARGET_DIR", target().to_str().unwrap());
+    let sandbox = Sandbox::new().with_shared_target();
     let folder = sandbox.path("project");
     workspace(&folder, &[("slow", "fn main() {}")]);
     let started = folder.join("slow/started");

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tests::binary::root;
 use tests::processes::{Process, name, wait_for_end};
-use tests::project::{TICKER, target, workspace};
+use tests::project::{TICKER, workspace};
 use tests::{Running, Sandbox, wait_until};
 
 const HELLO: &str = "examples/hello";
@@ -42,7 +42,7 @@ fn build(sandbox: &Sandbox, folder: &Path, options: &[&str]) {
 
 /// A sandbox for projects of their own.
 fn with_projects() -> Sandbox {
-    Sandbox::new().with("CARGO_TARGET_DIR", target().to_str().unwrap())
+    Sandbox::new().with_shared_target()
 }
 
 fn names(processes: &BTreeSet<Process>) -> Vec<String> {

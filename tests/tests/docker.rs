@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use ftl_core::Operator;
 use ftl_core::controller::{ChangeState, Wanted};
 use serde_json::Value;
-use tests::binary::root;
 use tests::changes::change;
 use tests::docker::{Container, Engine};
 use tests::project::{TICKER, workspace};
@@ -139,8 +138,7 @@ fn a_project_says_where_each_module_runs_and_what_it_may_use() {
     let Some(engine) = Engine::find("a_project_says_where_each_module_runs_and_what_it_may_use") else {
         return;
     };
-    let target = root().join("target/broken");
-    let sandbox = Sandbox::new().with("CARGO_TARGET_DIR", target.to_str().unwrap());
+    let sandbox = Sandbox::new().with_shared_target();
     let proxy = Proxy::start(&sandbox.path("engine.sock"));
     let sandbox = sandbox.with("FTL_DOCKER_HOST", proxy.host());
     let (folder, cluster) = (sandbox.path("placed"), &Engine::cluster("placed"));
@@ -277,8 +275,7 @@ fn limits_that_the_engine_would_refuse_are_refused_when_planned() {
     let Some(engine) = Engine::find("limits_that_the_engine_would_refuse_are_refused_when_planned") else {
         return;
     };
-    let target = root().join("target/broken");
-    let sandbox = Sandbox::new().with("CARGO_TARGET_DIR", target.to_str().unwrap());
+    let sandbox = Sandbox::new().with_shared_target();
     let (folder, cluster) = (sandbox.path("limits"), &Engine::cluster("limits"));
     workspace(&folder, &[("small", TICKER)]);
     let serve = sandbox.serve_with("data", &["--cluster", cluster]);

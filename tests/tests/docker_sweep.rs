@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tests::binary::root;
 use tests::docker::Engine;
 use tests::project::{TICKER, workspace};
 use tests::proxy::Proxy;
@@ -20,11 +19,6 @@ fn project(sandbox: &Sandbox) -> PathBuf {
     let folder = sandbox.path("project");
     workspace(&folder, &[("small", TICKER)]);
     folder
-}
-
-fn with_target(sandbox: Sandbox) -> Sandbox {
-    let target = root().join("target/broken");
-    sandbox.with("CARGO_TARGET_DIR", target.to_str().unwrap())
 }
 
 /// The clusters of a list that are to be swept, or are shown and left alone.
@@ -47,7 +41,7 @@ fn what_a_killed_dev_left_is_swept_and_what_lives_or_may_return_is_not() {
     else {
         return;
     };
-    let sandbox = with_target(Sandbox::new());
+    let sandbox = Sandbox::new().with_shared_target();
     let folder = project(&sandbox);
     let project = folder.to_str().unwrap();
     let [killed, live, returnable] =

@@ -43,9 +43,9 @@ pub(super) async fn health(State(operator): State<Shared>) -> Response {
 async fn call(
     State(verbs): State<Verbs>,
     Path((module, verb)): Path<(String, String)>,
+    headers: HeaderMap,
     asked: Request,
 ) -> Response {
-    let headers = asked.headers().clone();
     let body = timeout(BODY_MAX, Bytes::from_request(asked, &())).await;
     let request = match request_id(&headers) {
         Ok(request) => request,

@@ -52,8 +52,9 @@ impl Hold {
         self.go.notify_one();
     }
 
-    /// Returns once the real engine has answered.
-    pub(crate) async fn done(&self) {
+    /// Lets it go on, and returns once the real engine has answered.
+    pub(crate) async fn deliver(&self) {
+        self.release();
         timeout(WAIT, self.done.notified()).await.unwrap();
     }
 }

@@ -250,8 +250,7 @@ async fn runs_once(bench: &Bench, instance: &InstanceRef) {
 async fn a_create_that_comes_late_is_completed_by_the_next_one() {
     bench(async |bench| {
         let (spec, hold, _fake) = late_create(bench).await;
-        hold.release();
-        hold.done().await;
+        hold.deliver().await;
         let created = bench.docker.create_instance(&spec).await.unwrap();
         assert!(created.existed);
         runs_once(bench, &created.instance).await;
@@ -265,8 +264,7 @@ async fn a_create_that_comes_after_the_next_one_doubles_nothing() {
         let (spec, hold, _fake) = late_create(bench).await;
         let created = bench.docker.create_instance(&spec).await.unwrap();
         assert!(!created.existed);
-        hold.release();
-        hold.done().await;
+        hold.deliver().await;
         runs_once(bench, &created.instance).await;
     })
     .await;
@@ -278,8 +276,7 @@ async fn a_create_that_comes_when_nobody_wants_it_any_more_is_seen_and_removed()
         let (_spec, hold, _fake) = late_create(bench).await;
         let instance = InstanceRef::new(bench.cluster.clone(), RunnerKey(1), "");
         bench.docker.remove_instance(&instance, RemoveOptions::forced()).await.unwrap();
-        hold.release();
-        hold.done().await;
+        hold.deliver().await;
         assert_eq!(bench.status(1).await.unwrap().state, InstanceState::Pending);
         bench.docker.remove_instance(&instance, RemoveOptions::forced()).await.unwrap();
         assert_eq!(bench.leftovers().await, [format!("ftl-{}", bench.cluster)], "only the network");
